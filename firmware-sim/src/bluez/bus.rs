@@ -1,0 +1,200 @@
+//! The private bus, and the connection on which the simulator owns `org.bluez`.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use zbus::message::{Message, Type};
+use zbus::{Connection, MatchRule, MessageStream};
+
+/// The name of BlueZ.
+const NAME: &str = "org.bluez";
+
+/// Messages that may wait between the socket and the host.
+const INBOX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
+
+/// How long a client may leave its socket full before the bus disconnects it. busd's own 100 ms would throw clients
+/// out of a busy test machine; a client that is really stuck holds up the others for this long once.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Known clients at which those that left are cleared out.
+const MAX_KNOWN: usize = 256;
+
+/// `DBUS_NAME_FLAG_DO_NOT_QUEUE`, and the reply `DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER` (D-Bus specification).
+const DO_NOT_QUEUE: u32 = 4;
+const PRIMARY_OWNER: u32 = 1;
+
+/// Why the bus could not be brought up.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The bus cannot listen.
+    #[error("cannot start a bus at {address:?}")]
+    Listen {
+        /// Address as configured.
+        address: String,
+        /// The bus's own words.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The simulator cannot connect to its own bus, or cannot own the name.
+    #[error("cannot own {NAME} on the bus at {address:?}")]
+    Own {
+        /// Address of the bus.
+        address: String,
+        /// The D-Bus error.
+        source: zbus::Error,
+    },
+    /// Somebody else owns the name, on a bus that should be private.
+    #[error("{NAME} is owned by somebody else on the bus at {address:?}")]
+    Taken {
+        /// Address of the bus.
+        address: String,
+    },
+    /// The bus went away.
+    #[error("the bus stopped")]
+    Stopped {
+        /// The bus's own words.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The bus itself.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    bus: busd::bus::Bus,
+    address: String,
+}
+
+impl Bus {
+    /// Listens at a D-Bus address such as `unix:dir=/run/carepost`.
+    pub(crate) async fn listen(address: &str) -> Result<Self, BusError> {
+        let mut bus = busd::bus::Bus::for_address(Some(address))
+            .await
+            .map_err(|error| BusError::Listen {
+                address: address.to_owned(),
+                source: error.into(),
+            })?;
+        bus.set_send_timeout(SEND_TIMEOUT);
+        let address = bus.address().to_string();
+        Ok(Self { bus, address })
+    }
+
+    /// The address for clients.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The means to make sure that clients hear `org.bluez`.
+    pub(crate) fn audience(&self) -> Audience {
+        Audience {
+            peers: Arc::clone(self.bus.peers()),
+            known: HashSet::new(),
+        }
+    }
+
+    /// Accepts clients until `stop` is done, then removes the socket.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), BusError> {
+        let stopped = tokio::select! {
+            () = stop => Ok(()),
+            ended = self.bus.run() => ended.map_err(|error| BusError::Stopped { source: error.into() }),
+        };
+        if let Err(error) = self.bus.cleanup().await {
+            tracing::debug!(error = %error, "the socket of the bus could not be removed");
+        }
+        stopped
+    }
+}
+
+/// The clients that use BlueZ.
+///
+/// D-Bus counts match rules: who adds a rule twice and removes it once still has it. busd 0.6 keeps a set, in which the
+/// second one vanishes with the first. Clients built on dbus-rs, btleplug among them, have a rule for each stream and
+/// would go deaf: `connect` alone adds and removes the rule of an open `notifications` stream. So every client gets,
+/// with its first call and before the reply, a rule of its own for all signals of `org.bluez`, which it never removes.
+/// Signals that it did not ask for match none of its filters and are ignored there.
+pub(crate) struct Audience {
+    peers: Arc<busd::peers::Peers>,
+    known: HashSet<String>,
+}
+
+impl Audience {
+    /// Lets the sender of a call hear everything, from now on. To be called before the call is answered.
+    pub(crate) async fn admit(&mut self, message: &Message) -> zbus::Result<()> {
+        let header = message.header();
+        let Some(sender) = header.sender().filter(|_| message.message_type() == Type::MethodCall) else {
+            return Ok(());
+        };
+        if self.known.contains(sender.as_str()) {
+            return Ok(());
+        }
+        let rule = MatchRule::builder().msg_type(Type::Signal).sender(NAME).build()?;
+        let mut peers = self.peers.peers_mut().await;
+        if let Some(peer) = peers.get_mut(sender.as_str()) {
+            peer.add_match_rule(rule.to_owned().into());
+            self.known.insert(sender.to_string());
+        }
+        // Unique names are never used again, so that those of clients that left only take up room.
+        if self.known.len() > MAX_KNOWN {
+            self.known.retain(|name| peers.contains_key(name.as_str()));
+        }
+        Ok(())
+    }
+}
+
+/// The simulator's own connection, owner of `org.bluez`.
+#[derive(Debug)]
+pub(crate) struct BusConnection {
+    connection: Connection,
+    inbox: MessageStream,
+}
+
+impl BusConnection {
+    /// Connects and takes the name. The bus must be running.
+    pub(crate) async fn own(address: &str) -> Result<Self, BusError> {
+        let failed = |source| BusError::Own {
+            address: address.to_owned(),
+            source,
+        };
+        let connection = zbus::connection::Builder::address(address)
+            .max_queued(INBOX)
+            .build()
+            .await
+            .map_err(failed)?;
+        let inbox = MessageStream::from(&connection);
+        let bus = "org.freedesktop.DBus";
+        let rule = format!("type='signal',sender='{bus}',interface='{bus}',member='NameOwnerChanged'");
+        let path = "/org/freedesktop/DBus";
+        connection
+            .call_method(Some(bus), path, Some(bus), "AddMatch", &rule)
+            .await
+            .map_err(failed)?;
+        let request = (NAME, DO_NOT_QUEUE);
+        let reply = connection
+            .call_method(Some(bus), path, Some(bus), "RequestName", &request)
+            .await
+            .map_err(failed)?;
+        let outcome: u32 = reply.body().deserialize().map_err(failed)?;
+        if outcome != PRIMARY_OWNER {
+            return Err(BusError::Taken {
+                address: address.to_owned(),
+            });
+        }
+        Ok(Self { connection, inbox })
+    }
+
+    /// The next message; `None` when the bus is gone. Cancel-safe: a message is either returned or still queued.
+    pub(crate) async fn next(&mut self) -> Option<Message> {
+        loop {
+            match self.inbox.next().await? {
+                Ok(message) => return Some(message),
+                Err(error) => tracing::debug!(error = %error, "a message from the bus was not readable"),
+            }
+        }
+    }
+
+    /// Sends messages in order.
+    pub(crate) async fn send(&self, messages: &[Message]) -> zbus::Result<()> {
+        self.connection.send_all(messages).await
+    }
+}

@@ -1,0 +1,205 @@
+//! The ledger: every record that any meter has made, and what became of it.
+//!
+//! It knows more than any real party could: whether a confirmed indication was heard by a client. Tests compare it
+//! with what arrived at the other end.
+
+use serde::{Deserialize, Serialize};
+
+use crate::SimTime;
+use crate::meters::{Made, RecordId};
+
+/// Most records that the ledger holds over all meters. Further measurements are refused, so that no record can exist
+/// without its line in the ledger.
+pub const MAX_LEDGER: usize = 50_000;
+
+/// Whether the meter still holds the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// In the meter's memory.
+    Stored,
+    /// Deleted after confirmation or on request.
+    Deleted,
+    /// Overwritten in a full memory.
+    Overwritten,
+}
+
+/// One record and its history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    /// Position in the ledger, counted from 1.
+    pub entry: u64,
+    /// Name of the meter.
+    pub meter: String,
+    /// Number within the meter.
+    pub record: RecordId,
+    /// Sequence number on air, for glucose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u16>,
+    /// The bytes of 2A35 or 2A18 in hex.
+    pub hex: String,
+    /// The bytes of 2A34 in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_hex: Option<String>,
+    /// When it was made, in milliseconds since the simulator started.
+    pub made_at_ms: u64,
+    /// Whether the meter still holds it.
+    pub fate: Fate,
+    /// How often 2A35 or 2A18 went on air.
+    pub sent: u32,
+    /// How often at least one client listened when it went on air.
+    pub heard: u32,
+    /// How often an indication of it was confirmed.
+    pub confirmed: u32,
+    /// When it was last confirmed, in milliseconds since the simulator started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_at_ms: Option<u64>,
+    /// How often 2A34 went on air.
+    pub context_sent: u32,
+    /// How often at least one client listened to 2A34.
+    pub context_heard: u32,
+}
+
+impl LedgerEntry {
+    /// Confirmed without any client ever having listened: a cuff that deletes has lost it for good.
+    pub fn is_lost(&self) -> bool {
+        self.confirmed > 0 && self.heard == 0
+    }
+}
+
+/// All records of all meters, in the order of making.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    entries: Vec<LedgerEntry>,
+}
+
+/// Which value of a record went on air.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Measurement,
+    Context,
+}
+
+impl Ledger {
+    /// How many more records fit.
+    pub(crate) fn room(&self) -> usize {
+        MAX_LEDGER.saturating_sub(self.entries.len())
+    }
+
+    pub(crate) fn entries(&self) -> &[LedgerEntry] {
+        &self.entries
+    }
+
+    pub(crate) fn made(&mut self, now: SimTime, meter: &str, made: &Made) {
+        self.entries.push(LedgerEntry {
+            entry: u64::try_from(self.entries.len()).unwrap_or(u64::MAX).saturating_add(1),
+            meter: meter.to_owned(),
+            record: made.id,
+            sequence: made.sequence,
+            hex: to_hex(&made.value),
+            context_hex: made.context.as_deref().map(to_hex),
+            made_at_ms: millis(now),
+            fate: Fate::Stored,
+            sent: 0,
+            heard: 0,
+            confirmed: 0,
+            confirmed_at_ms: None,
+            context_sent: 0,
+            context_heard: 0,
+        });
+    }
+
+    pub(crate) fn sent(&mut self, meter: &str, record: RecordId, part: Part, heard: bool) {
+        let Some(entry) = self.find(meter, record) else { return };
+        let heard = u32::from(heard);
+        match part {
+            Part::Measurement => {
+                entry.sent = entry.sent.saturating_add(1);
+                entry.heard = entry.heard.saturating_add(heard);
+            }
+            Part::Context => {
+                entry.context_sent = entry.context_sent.saturating_add(1);
+                entry.context_heard = entry.context_heard.saturating_add(heard);
+            }
+        }
+    }
+
+    pub(crate) fn confirmed(&mut self, now: SimTime, meter: &str, record: RecordId) {
+        let Some(entry) = self.find(meter, record) else { return };
+        entry.confirmed = entry.confirmed.saturating_add(1);
+        entry.confirmed_at_ms = Some(millis(now));
+    }
+
+    pub(crate) fn fate(&mut self, meter: &str, record: RecordId, fate: Fate) {
+        if let Some(entry) = self.find(meter, record) {
+            entry.fate = fate;
+        }
+    }
+
+    fn find(&mut self, meter: &str, record: RecordId) -> Option<&mut LedgerEntry> {
+        self.entries
+            .iter_mut()
+            .rev()
+            .find(|entry| entry.record == record && entry.meter == meter)
+    }
+}
+
+/// Lower-case hex without separators.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a String takes all text");
+            text
+        })
+}
+
+/// Bytes from hex in either case, or `None` if the text is not hex.
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok()))
+        .collect();
+    let digits = digits?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty()
+        .then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+pub(crate) fn millis(time: SimTime) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_goes_both_ways_and_rejects_what_is_not_hex() {
+        assert_eq!(from_hex(&to_hex(&[0x00, 0xAF, 0x10])), Some(vec![0x00, 0xAF, 0x10]));
+        assert_eq!(from_hex("ABcd"), Some(vec![0xAB, 0xCD]));
+        assert_eq!(from_hex("abc"), None);
+        assert_eq!(from_hex("0x12"), None);
+        assert_eq!(from_hex(""), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_record_is_lost_when_it_was_confirmed_and_nobody_ever_heard_it() {
+        let mut ledger = Ledger::default();
+        let made = Made {
+            id: RecordId(1),
+            sequence: None,
+            value: vec![1],
+            context: None,
+        };
+        ledger.made(SimTime::ZERO, "cuff", &made);
+        ledger.sent("cuff", RecordId(1), Part::Measurement, false);
+        assert!(!ledger.entries()[0].is_lost());
+        ledger.confirmed(SimTime::from_millis(7), "cuff", RecordId(1));
+        assert!(ledger.entries()[0].is_lost());
+        assert_eq!(ledger.entries()[0].confirmed_at_ms, Some(7));
+        ledger.sent("cuff", RecordId(1), Part::Measurement, true);
+        assert!(!ledger.entries()[0].is_lost());
+    }
+}
