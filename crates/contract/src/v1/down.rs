@@ -1,0 +1,129 @@
+//! What a gateway works from, server to gateway. Nothing here is retained by a broker.
+
+use carepost_domain::id::{GrantId, MemberId, StoreId};
+use carepost_domain::meter::{Binding, Meter};
+use carepost_domain::people::MemberCode;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Epoch, MessageError, parse_sized};
+use crate::limits::MAX_DOWN_ROWS;
+
+/// A message on `down`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Down {
+    /// Everything in the gateway's scope, in one or more parts.
+    Snapshot(Snapshot),
+    /// Rows that changed since a version.
+    Delta(Delta),
+    /// Where both lanes stand; the answer to hello.
+    Cursor(Cursor),
+}
+
+/// One part of a snapshot. Parts come in order; the gateway applies them together when it has the last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The version that the whole snapshot brings.
+    pub version: u64,
+    /// Number of this part, from 0.
+    pub part: u32,
+    /// Whether it is the last.
+    pub last: bool,
+    /// The store the gateway belongs to.
+    pub store: StoreId,
+    /// The store's zone, an IANA name, in which its meters keep their time.
+    pub zone: String,
+    /// Members of the store and owners of meters bound there.
+    #[serde(default)]
+    pub members: Vec<DownMember>,
+    /// Meters of the store.
+    #[serde(default)]
+    pub meters: Vec<Meter>,
+    /// Bindings of those meters.
+    #[serde(default)]
+    pub bindings: Vec<Binding>,
+    /// `care_record` grants of those members, withdrawn ones included.
+    #[serde(default)]
+    pub grants: Vec<DownGrant>,
+}
+
+/// Rows to insert or replace. Nothing is ever deleted: bindings end and grants are withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// The version that the gateway must hold; otherwise it says hello again.
+    pub previous: u64,
+    /// The version that this delta brings.
+    pub version: u64,
+    /// New or changed members.
+    #[serde(default)]
+    pub members: Vec<DownMember>,
+    /// New or changed meters.
+    #[serde(default)]
+    pub meters: Vec<Meter>,
+    /// New or changed bindings.
+    #[serde(default)]
+    pub bindings: Vec<Binding>,
+    /// New or changed `care_record` grants.
+    #[serde(default)]
+    pub grants: Vec<DownGrant>,
+}
+
+/// The answer to hello.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The epoch asked about.
+    pub epoch: Epoch,
+    /// `settled_through` of the live lane in it.
+    pub live: u64,
+    /// `settled_through` of the replay lane in it.
+    pub replay: u64,
+    /// The server's time.
+    pub server_time: DateTime<Utc>,
+}
+
+/// The least that a kiosk needs to know of a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownMember {
+    /// The member.
+    pub id: MemberId,
+    /// What the person types or shows.
+    pub code: MemberCode,
+    /// First character and two stars.
+    pub masked_name: String,
+}
+
+/// A `care_record` grant as the gateway's gate needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownGrant {
+    /// The grant.
+    pub id: GrantId,
+    /// Whose.
+    pub member: MemberId,
+    /// From when.
+    pub granted_at: DateTime<Utc>,
+    /// Since when not.
+    pub withdrawn_at: Option<DateTime<Utc>>,
+    /// Until when.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Readings from before the first grant may be kept.
+    pub includes_history: bool,
+}
+
+/// Parses a down payload.
+///
+/// # Errors
+/// When it is too large, not a down message, or lists more rows than one part may.
+pub fn parse_down(payload: &[u8]) -> Result<Down, MessageError> {
+    let down: Down = parse_sized(payload, "down message")?;
+    let count = match &down {
+        Down::Snapshot(s) => s.members.len() + s.meters.len() + s.bindings.len() + s.grants.len(),
+        Down::Delta(d) => d.members.len() + d.meters.len() + d.bindings.len() + d.grants.len(),
+        Down::Cursor(_) => 0,
+    };
+    if count > MAX_DOWN_ROWS {
+        Err(MessageError::TooManyRows { count })
+    } else {
+        Ok(down)
+    }
+}

@@ -1,0 +1,304 @@
+//! The server's gate for one reading: whether it may be stored for the member it is claimed for.
+//!
+//! A gateway has asked the same questions with its last copy of the facts; the server asks again with its own.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
+use crate::attribution::by_binding;
+use crate::consent::{Grant, Purpose, Refusal, gate};
+use crate::id::StoreId;
+use crate::meter::{Binding, Meter, MeterRole};
+use crate::quarantine::Reason;
+use crate::reading::{Attribution, Reading};
+use crate::record::{Packet, Record, decode};
+use crate::time::{FUTURE_TOLERANCE, MeterTime, TimeQuality, local_to_utc};
+
+/// What the server knows about the people and things that a reading names.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The store of the gateway that sent it.
+    pub gateway_store: StoreId,
+    /// That store's zone.
+    pub zone: Tz,
+    /// Whether the member exists.
+    pub member_known: bool,
+    /// The meter, if it is registered.
+    pub meter: Option<&'a Meter>,
+    /// Bindings of that meter.
+    pub bindings: &'a [Binding],
+    /// Grants of that member.
+    pub grants: &'a [Grant],
+}
+
+/// Why a reading is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Consent was or is absent; nobody keeps it.
+    NoConsent(Refusal),
+    /// It cannot be used; the gateway keeps it in quarantine.
+    Unusable(Reason),
+}
+
+/// Decides whether `reading` may be stored at `now`. `nonce` is the random number that travelled with it.
+///
+/// Consent is asked first, so that nothing of a person without consent is kept for another reason.
+///
+/// # Errors
+/// [`Refused`] with the first reason that applies.
+pub fn admit(reading: &Reading, nonce: u64, facts: Facts<'_>, now: DateTime<Utc>) -> Result<(), Refused> {
+    if !facts.member_known {
+        return Err(Refused::Unusable(Reason::UnknownMember));
+    }
+    gate(facts.grants, reading.member, Purpose::CareRecord, reading.time.at, now).map_err(Refused::NoConsent)?;
+    let meter = facts.meter.ok_or(Refused::Unusable(Reason::UnknownMeter))?;
+    usable(reading, nonce, meter, facts, now).map_err(Refused::Unusable)
+}
+
+fn usable(reading: &Reading, nonce: u64, meter: &Meter, facts: Facts<'_>, now: DateTime<Utc>) -> Result<(), Reason> {
+    let record = decode(&Packet {
+        meter: reading.meter,
+        characteristic: reading.characteristic,
+        raw: &reading.raw,
+        context_raw: reading.context_raw.as_deref(),
+        received_at: reading.captured_at,
+        nonce,
+    })?;
+    follows_from_bytes(reading, &record)?;
+    time_follows(reading, &record, facts.zone)?;
+    if reading.time.at > now + FUTURE_TOLERANCE {
+        return Err(Reason::TimeInFuture);
+    }
+    match reading.attribution {
+        Attribution::Binding { binding } => {
+            let found = by_binding(facts.bindings, meter, record.user_slot, reading.time.at)?;
+            if meter.role == MeterRole::Personal && found.id == binding && found.member == reading.member {
+                Ok(())
+            } else {
+                Err(Reason::NotAttributable)
+            }
+        }
+        // The sitting itself is known to the kiosk only; what can be checked is that the meter stands in that store.
+        Attribution::Sitting { .. } if meter.role == MeterRole::StoreShared && meter.store == facts.gateway_store => {
+            Ok(())
+        }
+        Attribution::Sitting { .. } => Err(Reason::NotAttributable),
+    }
+}
+
+fn follows_from_bytes(reading: &Reading, record: &Record) -> Result<(), Reason> {
+    let judged = record.judged.as_ref().map_err(|reason| *reason)?;
+    let same = reading.id == record.id
+        && reading.measurement == judged.measurement
+        && judged.flags.iter().all(|flag| reading.flags.contains(flag))
+        && (record.slot.is_none() || reading.slot == record.slot);
+    if same { Ok(()) } else { Err(Reason::Inconsistent) }
+}
+
+fn time_follows(reading: &Reading, record: &Record, zone: Tz) -> Result<(), Reason> {
+    let time = &reading.time;
+    let same = match (time.quality, record.meter_time) {
+        (TimeQuality::ReceivedTimeUsed, _) => time.at == reading.captured_at,
+        (_, MeterTime::Local { local, .. }) => {
+            let correction = chrono::TimeDelta::try_seconds(time.correction_s).ok_or(Reason::TimeImpossible)?;
+            time.meter_local == Some(local) && local_to_utc(local, zone).checked_add_signed(correction) == Some(time.at)
+        }
+        _ => false,
+    };
+    if same { Ok(()) } else { Err(Reason::Inconsistent) }
+}
+
+#[cfg(test)]
+mod tests {
+    use carepost_gatt::uuid16;
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::Id;
+    use crate::id::{BindingId, MemberId};
+    use crate::meter::{Address, AddressType, MeterKind, meter_id};
+    use crate::reading::{Flag, Place};
+    use crate::time::{TimeEvidence, measured_time};
+    use crate::units::Pressure;
+
+    const NONCE: u64 = 11;
+
+    fn id<T>(n: u128) -> Id<T> {
+        Id::from_uuid(uuid::Uuid::from_u128(n))
+    }
+
+    /// One member with a home cuff, and a record it sent.
+    struct World {
+        meter: Meter,
+        bindings: Vec<Binding>,
+        grants: Vec<Grant>,
+        reading: Reading,
+        now: DateTime<Utc>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let address = Address::new([1, 2, 3, 4, 5, 6]);
+            let meter = Meter {
+                id: meter_id(address, AddressType::Public),
+                address,
+                address_type: AddressType::Public,
+                kind: MeterKind::BloodPressure,
+                role: MeterRole::Personal,
+                store: id(1),
+                model: String::new(),
+                multi_user: false,
+            };
+            let member: MemberId = id(2);
+            let binding: BindingId = id(3);
+            let granted_at = "2026-01-01T00:00:00Z".parse().unwrap();
+            // 126/78, 2026-10-15 07:30 in the store's zone, pulse 70, user 1, irregular pulse.
+            let raw = vec![0x1E, 126, 0, 78, 0, 0xFF, 7, 0xEA, 7, 10, 15, 7, 30, 0, 70, 0, 1, 4, 0];
+            let captured_at: DateTime<Utc> = "2026-10-14T23:31:00Z".parse().unwrap();
+            let record = decode(&Packet {
+                meter: meter.id,
+                characteristic: uuid16::BLOOD_PRESSURE_MEASUREMENT,
+                raw: &raw,
+                context_raw: None,
+                received_at: captured_at,
+                nonce: NONCE,
+            })
+            .unwrap();
+            let time = measured_time(&TimeEvidence {
+                meter_time: record.meter_time,
+                skew: Some(TimeDelta::milliseconds(41_500)),
+                received_at: captured_at,
+                clock_trusted: true,
+                live_single: true,
+                zone: chrono_tz::Asia::Shanghai,
+            })
+            .unwrap();
+            let judged = record.judged.unwrap();
+            Self {
+                bindings: vec![Binding {
+                    id: binding,
+                    meter: meter.id,
+                    member,
+                    slot: None,
+                    valid_from: granted_at,
+                    valid_to: None,
+                    only_ever_this_person: false,
+                }],
+                grants: vec![Grant {
+                    id: id(4),
+                    member,
+                    purpose: Purpose::CareRecord,
+                    text_version: "1".to_owned(),
+                    granted_at,
+                    withdrawn_at: None,
+                    expires_at: None,
+                    includes_history: false,
+                }],
+                reading: Reading {
+                    id: record.id,
+                    member,
+                    meter: meter.id,
+                    attribution: Attribution::Binding { binding },
+                    place: Place::Home,
+                    time,
+                    captured_at,
+                    measurement: judged.measurement,
+                    flags: judged.flags,
+                    slot: None,
+                    characteristic: uuid16::BLOOD_PRESSURE_MEASUREMENT,
+                    raw,
+                    context_raw: None,
+                },
+                meter,
+                now: captured_at + TimeDelta::seconds(2),
+            }
+        }
+
+        fn verdict(&self) -> Result<(), Refused> {
+            let facts = Facts {
+                gateway_store: id(1),
+                zone: chrono_tz::Asia::Shanghai,
+                member_known: true,
+                meter: Some(&self.meter),
+                bindings: &self.bindings,
+                grants: &self.grants,
+            };
+            admit(&self.reading, NONCE, facts, self.now)
+        }
+    }
+
+    fn refused(change: impl FnOnce(&mut World)) -> Refused {
+        let mut world = World::new();
+        change(&mut world);
+        world.verdict().unwrap_err()
+    }
+
+    #[test]
+    fn a_reading_that_follows_from_its_bytes_is_admitted() {
+        assert_eq!(World::new().verdict(), Ok(()));
+        let mut rested = World::new();
+        rested.reading.flags.push(Flag::NotRested);
+        assert_eq!(rested.verdict(), Ok(()), "a person may add a flag");
+    }
+
+    #[test]
+    fn a_value_id_or_flag_that_does_not_follow_is_refused() {
+        let inconsistent = Refused::Unusable(Reason::Inconsistent);
+        assert_eq!(
+            refused(|w| {
+                if let crate::reading::Measurement::BloodPressure(m) = &mut w.reading.measurement {
+                    m.systolic = Pressure::from_mmhg(120);
+                }
+            }),
+            inconsistent
+        );
+        assert_eq!(refused(|w| w.reading.id = id(9)), inconsistent);
+        assert_eq!(refused(|w| w.reading.flags.clear()), inconsistent);
+        assert_eq!(refused(|w| w.reading.time.at += TimeDelta::seconds(1)), inconsistent);
+        assert_eq!(
+            refused(|w| w.reading.time.quality = TimeQuality::ReceivedTimeUsed),
+            inconsistent
+        );
+        assert_eq!(
+            refused(|w| w.reading.raw.truncate(3)),
+            Refused::Unusable(Reason::Undecodable)
+        );
+    }
+
+    #[test]
+    fn another_persons_claim_is_refused() {
+        assert_eq!(refused(|w| w.bindings.clear()), Refused::Unusable(Reason::NobodyBound));
+        assert_eq!(
+            refused(|w| w.bindings[0].member = id(77)),
+            Refused::Unusable(Reason::NotAttributable)
+        );
+        assert_eq!(
+            refused(|w| w.reading.attribution = Attribution::Sitting { sitting: id(5) }),
+            Refused::Unusable(Reason::NotAttributable),
+            "a personal meter knows no sittings"
+        );
+        assert_eq!(
+            refused(|w| w.bindings[0].valid_from = w.now),
+            Refused::Unusable(Reason::BeforeBinding)
+        );
+    }
+
+    #[test]
+    fn consent_is_asked_before_anything_that_would_keep_the_data() {
+        assert_eq!(
+            refused(|w| {
+                w.grants[0].withdrawn_at = Some(w.now - TimeDelta::hours(1));
+                w.reading.raw.clear();
+            }),
+            Refused::NoConsent(Refusal::NotNow)
+        );
+    }
+
+    #[test]
+    fn the_future_is_refused() {
+        assert_eq!(
+            refused(|w| w.now -= TimeDelta::hours(1)),
+            Refused::Unusable(Reason::TimeInFuture)
+        );
+    }
+}

@@ -1,0 +1,47 @@
+//! Why data is kept but not used.
+
+use crate::code_enum;
+
+code_enum! {
+    /// The reason beside a quarantined packet or reading, on gateway and server alike.
+    pub enum Reason ("quarantine reason") {
+        /// The bytes do not decode.
+        Undecodable = "undecodable",
+        /// The meter reported a failed measurement (all values NaN, or no value).
+        MeasurementError = "measurement_error",
+        /// A value outside what a meter of this kind can measure, or systolic not above diastolic.
+        Implausible = "implausible",
+        /// A control-solution sample; never a reading of a person.
+        ControlSolution = "control_solution",
+        /// No usable time, and not a live reading: held for manual dating.
+        TimeUnknown = "time_unknown",
+        /// A date that does not exist.
+        TimeImpossible = "time_impossible",
+        /// Measured in the future by a clock that is trusted.
+        TimeInFuture = "time_in_future",
+        /// Measured before the meter was bound to its owner.
+        BeforeBinding = "before_binding",
+        /// The user slot is absent, unknown or bound to nobody.
+        SlotUnknown = "slot_unknown",
+        /// The same packet was claimed for two members.
+        MemberConflict = "member_conflict",
+        /// The gateway's copy names nobody for the meter any more.
+        NobodyBound = "nobody_bound",
+        /// The server does not know the member.
+        UnknownMember = "unknown_member",
+        /// The server does not know the meter.
+        UnknownMeter = "unknown_meter",
+        /// The server finds no binding or sitting that makes the attribution plausible.
+        NotAttributable = "not_attributable",
+        /// The decoded values do not follow from the raw bytes, or the id not from the content.
+        Inconsistent = "inconsistent",
+        /// The message or item does not parse.
+        Malformed = "malformed",
+        /// The signature does not verify.
+        BadSignature = "bad_signature",
+        /// Sent under a gateway id that is not the sender's.
+        WrongGateway = "wrong_gateway",
+        /// Larger than the contract allows.
+        TooLarge = "too_large",
+    }
+}
