@@ -1,0 +1,295 @@
+//! From messages to rows, screens and nothing.
+
+use std::time::Duration;
+
+use super::*;
+use crate::sitting::{SittingView, Who};
+use crate::spool::SpoolStatus;
+use crate::testing::*;
+
+/// Short enough that it is no record when it stands alone behind flags.
+const MARK: &[u8] = b"#mark-here#";
+
+struct Rig {
+    bench: Bench,
+    task: CaptureTask,
+    next: u32,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let bench = Bench::new().await;
+        let task = CaptureTask {
+            spool: bench.spool.clone(),
+            desk: bench.desk.clone(),
+            clock: bench.clock.clone(),
+            entropy: bench.entropy.clone(),
+            trust: bench.trust.clone(),
+            board: Board::default(),
+            links: HashMap::new(),
+        };
+        Self { bench, task, next: 0 }
+    }
+
+    async fn take(&mut self, messages: Vec<Message>) {
+        let mut batch = messages;
+        assert!(self.task.take(&mut batch, &CancellationToken::new()).await.unwrap());
+    }
+
+    async fn open(&mut self, meter: &Meter) -> LinkId {
+        let link = self.bench.link(meter).await;
+        let opened = Message::Opened {
+            link,
+            meter: Arc::new(meter.clone()),
+            at: self.bench.clock.now(),
+        };
+        self.take(vec![opened]).await;
+        link
+    }
+
+    async fn hear(&mut self, link: LinkId, raw: Vec<u8>) {
+        let packet = Message::Packet {
+            link,
+            characteristic: uuid16::BLOOD_PRESSURE_MEASUREMENT,
+            raw,
+            received_at: self.bench.clock.now(),
+        };
+        self.take(vec![packet]).await;
+    }
+
+    async fn close(&mut self, link: LinkId) {
+        let (done, answer) = oneshot::channel();
+        self.take(vec![Message::Closed {
+            link,
+            end: LinkEnd::Clean,
+            done,
+        }])
+        .await;
+        answer.await.unwrap();
+    }
+
+    async fn sit(&mut self, who: &Who) -> SittingView {
+        self.bench.hands.advance(Duration::from_secs(1));
+        let view = self.bench.desk.begin(who).await.unwrap();
+        self.bench.hands.advance(Duration::from_secs(1));
+        view
+    }
+
+    /// A record with a mark behind it, measured now.
+    fn now(&mut self) -> Vec<u8> {
+        self.next += 1;
+        let mut raw = pressure(100 + i64::from(self.next), Some(self.bench.clock.now()), None);
+        raw.extend_from_slice(MARK);
+        raw
+    }
+
+    fn states(&self) -> Vec<ReadingState> {
+        self.bench
+            .desk
+            .current()
+            .map(|view| view.readings.iter().map(|shown| shown.state).collect())
+            .unwrap_or_default()
+    }
+
+    async fn status(&self) -> SpoolStatus {
+        self.bench.status().await
+    }
+
+    async fn counted(&self, counter: Counter) -> u64 {
+        self.status().await.counters[counter.code()]
+    }
+}
+
+fn alice_sits() -> Who {
+    Who::Member("ALICE".parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_members_reading_arrives_is_saved_and_says_so_in_that_order() {
+    let mut rig = Rig::new().await;
+    rig.sit(&alice_sits()).await;
+    let link = rig.open(&store_cuff()).await;
+    let raw = rig.now();
+    rig.hear(link, raw).await;
+    assert_eq!(
+        (rig.states(), rig.status().await.spooled),
+        (vec![ReadingState::Arrived], 1)
+    );
+    rig.bench.settle().await;
+    assert_eq!(
+        (rig.states(), rig.status().await.outbox),
+        (vec![ReadingState::Saved], 1)
+    );
+}
+
+#[tokio::test]
+async fn an_anonymous_reading_is_on_the_screen_and_nowhere_else() {
+    let mut rig = Rig::new().await;
+    let view = rig.sit(&Who::Anonymous).await;
+    let link = rig.open(&store_cuff()).await;
+    let raw = rig.now();
+    rig.hear(link, raw).await;
+    rig.hear(link, [&[0xFF], MARK].concat()).await;
+    rig.close(link).await;
+    rig.bench.settle().await;
+    let shown = rig.bench.desk.current().unwrap().readings;
+    assert_eq!(
+        (shown.len(), shown[0].state, shown[0].measurement.is_some()),
+        (1, ReadingState::NotKept, true)
+    );
+    rig.bench.desk.end(view.sitting).await.unwrap();
+    let status = rig.status().await;
+    assert_eq!(
+        (status.spooled, status.outbox, status.sealed, status.quarantined),
+        (0, 0, 0, 0)
+    );
+    assert!(!rig.bench.holds(MARK) && !rig.bench.holds(&hex::encode_upper(MARK).into_bytes()));
+    assert!(
+        !rig.bench.holds(view.sitting.uuid().as_bytes()),
+        "nor that somebody sat there"
+    );
+}
+
+#[tokio::test]
+async fn without_a_sitting_a_shared_meters_packets_are_counted_and_forgotten() {
+    let mut rig = Rig::new().await;
+    let link = rig.open(&store_cuff()).await;
+    let raw = rig.now();
+    rig.hear(link, raw).await;
+    rig.hear(link, [&[0xFF], MARK].concat()).await;
+    rig.close(link).await;
+    assert_eq!(
+        (
+            rig.counted(Counter::OutsideSitting).await,
+            rig.counted(Counter::UndecodableForgotten).await
+        ),
+        (1, 1)
+    );
+    assert!(!rig.bench.holds(MARK));
+}
+
+#[tokio::test]
+async fn somebody_without_consent_sees_the_reading_and_no_file_does_until_they_ask() {
+    let mut rig = Rig::new().await;
+    let view = rig.sit(&Who::Member("BOBB".parse().unwrap())).await;
+    let link = rig.open(&store_cuff()).await;
+    let raw = rig.now();
+    rig.hear(link, raw).await;
+    assert_eq!(rig.states(), [ReadingState::NoConsent]);
+    assert!(!rig.bench.holds(MARK));
+    rig.bench.desk.keep_until_confirmed(view.sitting).await.unwrap();
+    rig.bench.settle().await;
+    assert_eq!(
+        (rig.states(), rig.status().await.sealed),
+        (vec![ReadingState::Sealed], 1)
+    );
+}
+
+#[tokio::test]
+async fn a_reading_of_the_sitting_before_that_comes_late_is_not_shown_to_the_next_person() {
+    let mut rig = Rig::new().await;
+    let first = rig.sit(&alice_sits()).await;
+    let raw = rig.now();
+    rig.bench.hands.advance(Duration::from_secs(1));
+    rig.bench.desk.end(first.sitting).await.unwrap();
+    rig.sit(&Who::Anonymous).await;
+    let link = rig.open(&store_cuff()).await;
+    rig.hear(link, raw).await;
+    rig.bench.settle().await;
+    assert_eq!((rig.states(), rig.status().await.outbox), (vec![], 1));
+}
+
+#[tokio::test]
+async fn a_cuff_without_a_clock_shows_an_anonymous_reading_only_when_it_came_alone() {
+    for (records, shown) in [(1, vec![ReadingState::NotKept]), (2, vec![])] {
+        let mut rig = Rig::new().await;
+        rig.sit(&Who::Anonymous).await;
+        let link = rig.open(&store_cuff()).await;
+        for n in 0..records {
+            // The same bytes again are no second record.
+            rig.hear(link, pressure(120 + n, None, None)).await;
+            rig.hear(link, pressure(120 + n, None, None)).await;
+        }
+        assert_eq!(rig.states(), []);
+        rig.close(link).await;
+        assert_eq!(rig.states(), shown, "{records} records");
+    }
+}
+
+#[tokio::test]
+async fn a_cuff_without_a_clock_gives_a_member_only_a_reading_that_came_alone() {
+    for (records, outbox) in [(1, 1), (2, 0)] {
+        let mut rig = Rig::new().await;
+        rig.sit(&alice_sits()).await;
+        let link = rig.open(&store_cuff()).await;
+        for n in 0..records {
+            rig.hear(link, pressure(120 + n, None, None)).await;
+        }
+        rig.bench.settle().await;
+        assert_eq!(rig.status().await.outbox, 0);
+        rig.close(link).await;
+        rig.bench.settle().await;
+        let status = rig.status().await;
+        assert_eq!((status.spooled, status.outbox), (0, outbox), "{records} records");
+    }
+}
+
+#[tokio::test]
+async fn a_flush_is_answered_after_the_commit_and_a_personal_packet_is_kept_as_it_is() {
+    let mut rig = Rig::new().await;
+    let link = rig.open(&home_cuff()).await;
+    let (done, answer) = oneshot::channel();
+    let packet = |raw: &[u8]| Message::Packet {
+        link,
+        characteristic: uuid16::BLOOD_PRESSURE_MEASUREMENT,
+        raw: raw.to_vec(),
+        received_at: at(0),
+    };
+    rig.take(vec![packet(b"no record at all"), packet(b""), Message::Flush { done }])
+        .await;
+    answer.await.unwrap();
+    assert_eq!(rig.bench.crash_image().await.status().await.spooled, 2);
+}
+
+#[tokio::test]
+async fn after_a_withdrawal_nothing_more_of_an_open_link_is_written_down() {
+    let mut rig = Rig::new().await;
+    let link = rig.open(&plain_cuff()).await;
+    let gone = delta(1, vec![withdrawn(grant(201, alice()), at(0))]);
+    rig.bench.hands.advance(Duration::from_secs(1));
+    rig.bench.spool.apply_delta(&gone, rig.bench.clock.now()).await.unwrap();
+    let raw = rig.now();
+    rig.hear(link, raw).await;
+    assert_eq!(
+        (rig.status().await.spooled, rig.counted(Counter::NoConsent).await),
+        (0, 1)
+    );
+    assert!(!rig.bench.holds(MARK));
+}
+
+#[tokio::test]
+async fn the_task_ends_when_the_links_do() {
+    let rig = Rig::new().await;
+    let (sender, queue) = mpsc::channel(1);
+    let status = rig.bench.spool.clone();
+    let task = rig.task.run(queue, CancellationToken::new());
+    let send = async move {
+        let meter = Arc::new(home_cuff());
+        let link = status.open_link(meter.id, meter.kind, at(0)).await.unwrap();
+        sender.send(Message::Opened { link, meter, at: at(0) }).await.unwrap();
+        let raw = pressure(120, Some(at(-1)), Some(1));
+        let characteristic = uuid16::BLOOD_PRESSURE_MEASUREMENT;
+        sender
+            .send(Message::Packet {
+                link,
+                characteristic,
+                raw,
+                received_at: at(0),
+            })
+            .await
+            .unwrap();
+    };
+    let (ended, ()) = tokio::join!(task, send);
+    ended.unwrap();
+    assert_eq!(rig.bench.status().await.spooled, 1);
+}

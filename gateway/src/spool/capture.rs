@@ -1,0 +1,267 @@
+//! Links and the packets that come over them.
+
+use carepost_domain::id::MeterId;
+use carepost_domain::meter::MeterKind;
+use carepost_gatt::sync::HighWater;
+use carepost_gatt::{glucose, uuid16};
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::SqliteConnection;
+use uuid::Uuid;
+
+use super::error::{Attempted as _, bad_row};
+use super::open::note_possible_gap;
+use super::row::{add, micros};
+use super::{Capture, Captured, Counter, LinkEnd, LinkId, NewPacket, SAME_READING_WITHIN, Spool, SpoolError, SpoolRow};
+
+const ATTEMPT: &str = "capture packets";
+
+impl Spool {
+    /// Notes that a link to a meter stands. As long as it is open, a stop of the program leaves a possible gap behind on
+    /// a cuff.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn open_link(&self, meter: MeterId, kind: MeterKind, now: DateTime<Utc>) -> Result<LinkId, SpoolError> {
+        const ATTEMPT: &str = "note the start of a link";
+        let mut tx = self.begin(ATTEMPT).await?;
+        let link: i64 =
+            sqlx::query_scalar("INSERT INTO links (meter, kind, opened_at) VALUES ($1, $2, $3) RETURNING id")
+                .bind(meter.uuid())
+                .bind(kind.code())
+                .bind(micros(now))
+                .fetch_one(&mut *tx)
+                .await
+                .attempting(ATTEMPT)?;
+        sqlx::query(
+            "INSERT INTO meter_state (meter, last_link_at) VALUES ($1, $2)
+             ON CONFLICT (meter) DO UPDATE SET last_link_at = excluded.last_link_at",
+        )
+        .bind(meter.uuid())
+        .bind(micros(now))
+        .execute(&mut *tx)
+        .await
+        .attempting(ATTEMPT)?;
+        add(&mut tx, Counter::Links, 1).await?;
+        tx.commit().await.attempting(ATTEMPT)?;
+        Ok(LinkId(link))
+    }
+
+    /// Notes that a link is over; what waited for its end can be settled now. An unclean end is a possible gap of a
+    /// cuff. Closing a link twice changes nothing.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn close_link(&self, link: LinkId, end: LinkEnd, now: DateTime<Utc>) -> Result<(), SpoolError> {
+        const ATTEMPT: &str = "note the end of a link";
+        let mut tx = self.begin(ATTEMPT).await?;
+        let closed: Option<(Uuid, String)> =
+            sqlx::query_as("UPDATE links SET closed_at = $2 WHERE id = $1 AND closed_at IS NULL RETURNING meter, kind")
+                .bind(link.0)
+                .bind(micros(now))
+                .fetch_optional(&mut *tx)
+                .await
+                .attempting(ATTEMPT)?;
+        if let (Some((meter, kind)), LinkEnd::Unclean) = (closed, end)
+            && kind == MeterKind::BloodPressure.code()
+        {
+            note_possible_gap(&mut tx, meter, now).await?;
+        }
+        tx.commit().await.attempting(ATTEMPT)?;
+        self.pending_changed();
+        Ok(())
+    }
+
+    /// Makes packets durable, in order, in one transaction. The answers are in the order of the packets.
+    ///
+    /// # Errors
+    /// When the engine fails; then none of the packets is durable.
+    pub async fn capture(&self, items: &[Capture]) -> Result<Vec<Captured>, SpoolError> {
+        let mut tx = self.begin(ATTEMPT).await?;
+        let mut captured = Vec::with_capacity(items.len());
+        let mut spooled = 0_u64;
+        for item in items {
+            let what = match item {
+                Capture::Keep(packet) if packet.characteristic == uuid16::GLUCOSE_CONTEXT => {
+                    join_context(&mut tx, packet).await?
+                }
+                Capture::Keep(packet) => keep(&mut tx, packet).await?,
+                Capture::Count { link, counter } => {
+                    count_record(&mut tx, *link).await?;
+                    if let Some(counter) = counter {
+                        add(&mut tx, *counter, 1).await?;
+                    }
+                    Captured::Counted
+                }
+            };
+            spooled += u64::from(matches!(what, Captured::Spooled(_)));
+            captured.push(what);
+        }
+        add(&mut tx, Counter::PacketsSpooled, spooled).await?;
+        tx.commit().await.attempting(ATTEMPT)?;
+        self.pending_changed();
+        Ok(captured)
+    }
+
+    /// Adds to a counter.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn count(&self, counter: Counter, by: u64) -> Result<(), SpoolError> {
+        const ATTEMPT: &str = "count";
+        let mut tx = self.begin(ATTEMPT).await?;
+        add(&mut tx, counter, by).await?;
+        tx.commit().await.attempting(ATTEMPT)
+    }
+
+    /// The newest record known of a glucose meter: what [`set_high_water`](Self::set_high_water) stored last.
+    ///
+    /// # Errors
+    /// When the engine fails, or the row is not what this program writes.
+    pub async fn high_water(&self, meter: MeterId) -> Result<Option<HighWater>, SpoolError> {
+        let row: Option<(Option<i64>, Option<Vec<u8>>)> =
+            sqlx::query_as("SELECT sync_sequence, sync_base_time FROM meter_state WHERE meter = $1")
+                .bind(meter.uuid())
+                .fetch_optional(&self.inner.pool)
+                .await
+                .attempting("read a meter's high-water mark")?;
+        let Some((Some(sequence), base_time)) = row else {
+            return Ok(None);
+        };
+        let base_time = match base_time {
+            None => None,
+            Some(bytes) => Some(
+                carepost_gatt::DateTime::decode(&bytes)
+                    .map_err(|e| bad_row("a high-water mark")(e.to_string()))?
+                    .value,
+            ),
+        };
+        let sequence = u16::try_from(sequence).map_err(bad_row("a high-water mark"))?;
+        Ok(Some(HighWater { sequence, base_time }))
+    }
+
+    /// Stores the mark of a conversation's outcome. Every record up to it must have been captured before. `read_with` is
+    /// the revision of the copy under which the records were read: under another one nothing is stored and the answer is
+    /// false, for records that were refused may be permitted now and shall be read again.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn set_high_water(
+        &self,
+        meter: MeterId,
+        mark: Option<HighWater>,
+        read_with: u64,
+    ) -> Result<bool, SpoolError> {
+        const ATTEMPT: &str = "store a meter's high-water mark";
+        let base_time = mark
+            .and_then(|mark| mark.base_time)
+            .and_then(|time| time.to_bytes().ok());
+        let mut tx = self.begin(ATTEMPT).await?;
+        if super::down::revision(&mut tx).await? != read_with {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO meter_state (meter, sync_sequence, sync_base_time) VALUES ($1, $2, $3)
+             ON CONFLICT (meter) DO UPDATE
+             SET sync_sequence = excluded.sync_sequence, sync_base_time = excluded.sync_base_time",
+        )
+        .bind(meter.uuid())
+        .bind(mark.map(|mark| i64::from(mark.sequence)))
+        .bind(base_time.map(|bytes| bytes.to_vec()))
+        .execute(&mut *tx)
+        .await
+        .attempting(ATTEMPT)?;
+        tx.commit().await.attempting(ATTEMPT)?;
+        Ok(true)
+    }
+}
+
+async fn keep(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<Captured, SpoolError> {
+    let same: Option<i64> = sqlx::query_scalar(
+        "SELECT id FROM spool WHERE link = $1 AND characteristic = $2 AND raw = $3 AND received_at BETWEEN $4 AND $5 LIMIT 1",
+    )
+    .bind(packet.link.0)
+    .bind(i64::from(packet.characteristic))
+    .bind(&packet.raw)
+    .bind(micros(packet.received_at - SAME_READING_WITHIN))
+    .bind(micros(packet.received_at + SAME_READING_WITHIN))
+    .fetch_optional(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    if let Some(row) = same {
+        add(conn, Counter::Duplicates, 1).await?;
+        return Ok(Captured::Joined(SpoolRow(row)));
+    }
+    let row: i64 = sqlx::query_scalar(
+        "INSERT INTO spool (link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+    )
+    .bind(packet.link.0)
+    .bind(packet.meter.uuid())
+    .bind(i64::from(packet.characteristic))
+    .bind(&packet.raw)
+    .bind(record_number(packet).map(i64::from))
+    .bind(micros(packet.received_at))
+    .bind(packet.clock_trusted)
+    .bind(packet.sitting.map(carepost_domain::Id::uuid))
+    .bind(packet.nonce.cast_signed())
+    .fetch_one(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    count_record(conn, packet.link).await?;
+    sqlx::query(
+        "INSERT INTO meter_state (meter, records) VALUES ($1, 1) ON CONFLICT (meter) DO UPDATE SET records = records + 1",
+    )
+    .bind(packet.meter.uuid())
+    .execute(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    Ok(Captured::Spooled(SpoolRow(row)))
+}
+
+async fn count_record(conn: &mut SqliteConnection, link: LinkId) -> Result<(), SpoolError> {
+    sqlx::query("UPDATE links SET records = records + 1 WHERE id = $1")
+        .bind(link.0)
+        .execute(conn)
+        .await
+        .attempting(ATTEMPT)?;
+    Ok(())
+}
+
+/// The record number by which a context finds its measurement.
+fn record_number(packet: &NewPacket) -> Option<u16> {
+    match packet.characteristic {
+        uuid16::GLUCOSE_MEASUREMENT => glucose::Measurement::decode(&packet.raw).ok().map(|m| m.value.sequence),
+        _ => None,
+    }
+}
+
+/// A context belongs to the measurement of its number on the same link. One that cannot be read is kept with the newest
+/// measurement, which it follows on the air; it costs the reading nothing there.
+async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<Captured, SpoolError> {
+    let number = glucose::Context::decode(&packet.raw)
+        .ok()
+        .map(|context| i64::from(context.value.sequence));
+    let row: Option<i64> = sqlx::query_scalar(
+        "UPDATE spool SET context_raw = $3
+         WHERE id = (
+             SELECT id FROM spool
+             WHERE link = $1 AND characteristic = $4 AND ($2 IS NULL OR record_number = $2)
+             ORDER BY id DESC LIMIT 1
+         )
+         RETURNING id",
+    )
+    .bind(packet.link.0)
+    .bind(number)
+    .bind(&packet.raw)
+    .bind(i64::from(uuid16::GLUCOSE_MEASUREMENT))
+    .fetch_optional(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    match row {
+        Some(row) => Ok(Captured::Joined(SpoolRow(row))),
+        None => {
+            add(conn, Counter::ContextsOrphaned, 1).await?;
+            Ok(Captured::Orphaned)
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What consent no longer permits leaves the spool, the sealed readings, the quarantine and the outbox; what it permits
+//! again leaves the seal.
+
+use std::collections::BTreeSet;
+
+use carepost_contract::v1::WireReading;
+use carepost_domain::consent::{Purpose, gate};
+use carepost_domain::id::MemberId;
+use carepost_domain::meter::MeterRole;
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::SqliteConnection;
+use uuid::Uuid;
+
+use super::error::{Attempted as _, bad_row};
+use super::row::{add, id, instant, micros};
+use super::settle::{evict, insert_outbox};
+use super::{Counter, MAX_QUARANTINE_ROWS, Purged, SEALED_FOR, SITTINGS_KEPT_FOR, Spool, SpoolError, Swept};
+use crate::down::DownCopy;
+
+const ATTEMPT: &str = "purge what consent no longer permits";
+
+impl Spool {
+    /// Destroys sealed readings after 72 hours, bounds the quarantine, applies consent that ended by its own date, drops
+    /// old links and sittings, and empties the write-ahead log of forgotten bytes.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn sweep(&self, now: DateTime<Utc>) -> Result<Swept, SpoolError> {
+        const ATTEMPT: &str = "sweep the spool";
+        let copy = self.down();
+        let mut tx = self.begin(ATTEMPT).await?;
+        let expired = sqlx::query("DELETE FROM sealed WHERE sealed_at <= $1")
+            .bind(micros(now - SEALED_FOR))
+            .execute(&mut *tx)
+            .await
+            .attempting(ATTEMPT)?
+            .rows_affected();
+        add(&mut tx, Counter::SealedExpired, expired).await?;
+        let quarantine_evicted = evict(&mut tx, MAX_QUARANTINE_ROWS).await?;
+        let purged = purge(&mut tx, &copy, now).await?;
+        sqlx::query("DELETE FROM sittings WHERE ended_at <= $1 AND id NOT IN (SELECT sitting FROM spool WHERE sitting IS NOT NULL)")
+            .bind(micros(now - SITTINGS_KEPT_FOR))
+            .execute(&mut *tx)
+            .await
+            .attempting(ATTEMPT)?;
+        sqlx::query("DELETE FROM links WHERE closed_at IS NOT NULL AND id NOT IN (SELECT link FROM spool)")
+            .execute(&mut *tx)
+            .await
+            .attempting(ATTEMPT)?;
+        tx.commit().await.attempting(ATTEMPT)?;
+        if expired + quarantine_evicted + purged.dropped() > 0 {
+            self.scrub_is_due();
+        }
+        if purged.voided + purged.released > 0 {
+            self.outbox_changed();
+        }
+        self.scrub().await?;
+        Ok(Swept {
+            sealed_expired: expired,
+            quarantine_evicted,
+        })
+    }
+}
+
+/// Whether the copy has a say about the member: one that it does not know may have moved to another store, and then the
+/// server, which asks again, decides.
+fn knows(copy: &DownCopy, member: MemberId) -> bool {
+    copy.member(member).is_some() || !copy.grants_of(member).is_empty()
+}
+
+fn permits(copy: &DownCopy, member: MemberId, measured_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    gate(copy.grants_of(member), member, Purpose::CareRecord, measured_at, now).is_ok()
+}
+
+/// Purges by the copy, inside the caller's transaction.
+pub(super) async fn purge(
+    conn: &mut SqliteConnection,
+    copy: &DownCopy,
+    now: DateTime<Utc>,
+) -> Result<Purged, SpoolError> {
+    let mut purged = Purged::default();
+    purge_outbox(conn, copy, now, &mut purged).await?;
+    purge_sealed(conn, copy, now, &mut purged).await?;
+    purge_spool(conn, copy, now, &mut purged).await?;
+    purge_quarantine(conn, copy, now, &mut purged).await?;
+    purge_sittings(conn, copy, now).await?;
+    add(conn, Counter::Withdrawn, purged.dropped()).await?;
+    Ok(purged)
+}
+
+async fn purge_outbox(
+    conn: &mut SqliteConnection,
+    copy: &DownCopy,
+    now: DateTime<Utc>,
+    purged: &mut Purged,
+) -> Result<(), SpoolError> {
+    let rows: Vec<(i64, Uuid, i64, bool)> =
+        sqlx::query_as("SELECT id, member, measured_at, seq IS NOT NULL FROM outbox WHERE reading IS NOT NULL")
+            .fetch_all(&mut *conn)
+            .await
+            .attempting(ATTEMPT)?;
+    for (row, member, measured_at, numbered) in rows {
+        let member = id(member);
+        if !knows(copy, member) || permits(copy, member, instant(measured_at)?, now) {
+            continue;
+        }
+        let query = if numbered {
+            purged.voided += 1;
+            "UPDATE outbox SET reading_id = NULL, member = NULL, meter = NULL, measured_at = NULL, captured_at = 0, reading = NULL
+             WHERE id = $1"
+        } else {
+            purged.outbox += 1;
+            "DELETE FROM outbox WHERE id = $1"
+        };
+        sqlx::query(query)
+            .bind(row)
+            .execute(&mut *conn)
+            .await
+            .attempting(ATTEMPT)?;
+    }
+    Ok(())
+}
+
+/// A sealed reading goes to the outbox when the gate passes, and is destroyed when its member withdrew after it was
+/// sealed; otherwise it waits for its 72 hours.
+async fn purge_sealed(
+    conn: &mut SqliteConnection,
+    copy: &DownCopy,
+    now: DateTime<Utc>,
+    purged: &mut Purged,
+) -> Result<(), SpoolError> {
+    let rows: Vec<(Uuid, Uuid, i64, i64, String)> = sqlx::query_as(
+        "SELECT reading_id, member, measured_at, sealed_at, reading FROM sealed ORDER BY sealed_at, reading_id",
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    for (reading_id, member, measured_at, sealed_at, text) in rows {
+        let (member, sealed_at) = (id(member), instant(sealed_at)?);
+        let released = permits(copy, member, instant(measured_at)?, now);
+        let withdrew = copy
+            .grants_of(member)
+            .iter()
+            .any(|grant| grant.withdrawn_at.is_some_and(|at| at > sealed_at));
+        if released {
+            let reading: WireReading = serde_json::from_str(&text).map_err(bad_row("a sealed reading"))?;
+            let known: Option<i64> = sqlx::query_scalar("SELECT id FROM outbox WHERE reading_id = $1")
+                .bind(reading_id)
+                .fetch_optional(&mut *conn)
+                .await
+                .attempting(ATTEMPT)?;
+            if known.is_none() {
+                insert_outbox(conn, &reading).await?;
+            }
+            purged.released += 1;
+        } else if withdrew && !copy.consents(member, now) {
+            purged.sealed += 1;
+        } else {
+            continue;
+        }
+        sqlx::query("DELETE FROM sealed WHERE reading_id = $1")
+            .bind(reading_id)
+            .execute(&mut *conn)
+            .await
+            .attempting(ATTEMPT)?;
+    }
+    Ok(())
+}
+
+/// Packets of a sitting go with its member's consent, unless that person asked to keep them sealed; packets of a personal
+/// meter when none of its owners has consent any more. What is left is judged one by one when it is settled.
+async fn purge_spool(
+    conn: &mut SqliteConnection,
+    copy: &DownCopy,
+    now: DateTime<Utc>,
+    purged: &mut Purged,
+) -> Result<(), SpoolError> {
+    let seated: Vec<(i64, Uuid)> = sqlx::query_as(
+        "SELECT s.id, t.member FROM spool s JOIN sittings t ON t.id = s.sitting WHERE t.keep_sealed = 0",
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    for (row, member) in seated {
+        let member = id(member);
+        if knows(copy, member) && !copy.consents(member, now) {
+            delete_spool_row(conn, row).await?;
+            purged.spooled += 1;
+        }
+    }
+    let personal: Vec<(i64, Uuid)> = sqlx::query_as("SELECT id, meter FROM spool WHERE sitting IS NULL")
+        .fetch_all(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?;
+    for (row, meter) in personal {
+        let forbidden = copy
+            .meter(id(meter))
+            .is_some_and(|meter| meter.role == MeterRole::Personal && !copy.may_read(meter, now));
+        if forbidden {
+            delete_spool_row(conn, row).await?;
+            purged.spooled += 1;
+        }
+    }
+    Ok(())
+}
+
+async fn delete_spool_row(conn: &mut SqliteConnection, row: i64) -> Result<(), SpoolError> {
+    sqlx::query("DELETE FROM spool WHERE id = $1")
+        .bind(row)
+        .execute(conn)
+        .await
+        .attempting(ATTEMPT)?;
+    Ok(())
+}
+
+async fn purge_quarantine(
+    conn: &mut SqliteConnection,
+    copy: &DownCopy,
+    now: DateTime<Utc>,
+    purged: &mut Purged,
+) -> Result<(), SpoolError> {
+    let groups: Vec<(Option<Uuid>, Uuid)> = sqlx::query_as("SELECT DISTINCT member, meter FROM quarantine")
+        .fetch_all(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?;
+    let mut members = BTreeSet::new();
+    let mut meters = BTreeSet::new();
+    for (member, meter) in groups {
+        match member {
+            Some(member) if knows(copy, id(member)) && !copy.consents(id(member), now) => {
+                members.insert(member);
+            }
+            Some(_) => {}
+            None => {
+                let forbidden = copy.meter(id(meter)).is_some_and(|meter| !copy.may_read(meter, now));
+                if forbidden {
+                    meters.insert(meter);
+                }
+            }
+        }
+    }
+    for member in members {
+        let result = sqlx::query("DELETE FROM quarantine WHERE member = $1")
+            .bind(member)
+            .execute(&mut *conn)
+            .await
+            .attempting(ATTEMPT)?;
+        purged.quarantined += result.rows_affected();
+    }
+    for meter in meters {
+        let result = sqlx::query("DELETE FROM quarantine WHERE meter = $1 AND member IS NULL")
+            .bind(meter)
+            .execute(&mut *conn)
+            .await
+            .attempting(ATTEMPT)?;
+        purged.quarantined += result.rows_affected();
+    }
+    Ok(())
+}
+
+/// When somebody without consent sat at the kiosk is nobody's business, unless they sit there now or packets wait for it.
+async fn purge_sittings(conn: &mut SqliteConnection, copy: &DownCopy, now: DateTime<Utc>) -> Result<(), SpoolError> {
+    let members: Vec<Uuid> = sqlx::query_scalar("SELECT DISTINCT member FROM sittings WHERE ended_at IS NOT NULL")
+        .fetch_all(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?;
+    for member in members {
+        if knows(copy, id(member)) && !copy.consents(id(member), now) {
+            sqlx::query(
+                "DELETE FROM sittings WHERE member = $1 AND ended_at IS NOT NULL
+                 AND id NOT IN (SELECT sitting FROM spool WHERE sitting IS NOT NULL)",
+            )
+            .bind(member)
+            .execute(&mut *conn)
+            .await
+            .attempting(ATTEMPT)?;
+        }
+    }
+    Ok(())
+}

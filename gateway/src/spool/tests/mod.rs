@@ -1,0 +1,6 @@
+//! Every use case of the spool, and what is left of it after a stop at any point.
+
+mod consent;
+mod delivery;
+mod interleavings;
+mod packets;

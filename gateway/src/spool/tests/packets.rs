@@ -1,0 +1,300 @@
+//! Links, capture and settling.
+
+use carepost_contract::v1::Lane;
+use carepost_domain::quarantine::Reason;
+use carepost_domain::reading::Slot;
+use carepost_gatt::sync::HighWater;
+use carepost_gatt::uuid16;
+use chrono::TimeDelta;
+
+use crate::spool::settle::lane_of;
+use crate::spool::{Capture, Captured, Counter, LinkEnd, Settled, Settlement};
+use crate::testing::*;
+
+#[tokio::test]
+async fn a_packet_is_durable_before_anything_else_and_settled_in_one_step() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    assert!(matches!(
+        bench.heard(link, &meter, glucose(1, at(-5), false)).await,
+        Captured::Spooled(_)
+    ));
+    assert_eq!(bench.crash_image().await.status().await.spooled, 1);
+    bench.settle().await;
+    for bench in [bench.crash_image().await, bench.reopen().await] {
+        let status = bench.status().await;
+        assert_eq!((status.spooled, status.outbox, status.outbox_live), (0, 1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_stop_between_capture_and_settling_changes_nothing_about_the_reading() {
+    let bench = Bench::new().await;
+    let meter = plain_cuff();
+    let link = bench.link(&meter).await;
+    // Without a clock, receipt time and nonce are part of the id, and both are kept in the row.
+    bench.heard(link, &meter, pressure(120, None, None)).await;
+    let image = bench.crash_image().await;
+    image.hands.advance(std::time::Duration::from_secs(3_600));
+    image.settle().await;
+    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    bench.settle().await;
+    let readings = |bench: &Bench| {
+        let spool = bench.spool.clone();
+        async move {
+            spool.begin_epoch(epoch(1)).await.unwrap();
+            spool
+                .next_batch(epoch(1), Lane::Live, Default::default())
+                .await
+                .unwrap()
+                .unwrap()
+                .items
+        }
+    };
+    assert_eq!(readings(&bench).await, readings(&image).await);
+}
+
+#[tokio::test]
+async fn equal_bytes_on_one_link_within_a_minute_are_one_reading() {
+    let bench = Bench::new().await;
+    let meter = plain_cuff();
+    let raw = pressure(120, None, None);
+    let link = bench.link(&meter).await;
+    let Captured::Spooled(first) = bench.heard(link, &meter, raw.clone()).await else {
+        panic!("the first is new")
+    };
+    assert_eq!(bench.heard(link, &meter, raw.clone()).await, Captured::Joined(first));
+    bench.hands.advance(std::time::Duration::from_secs(61));
+    assert!(matches!(
+        bench.heard(link, &meter, raw.clone()).await,
+        Captured::Spooled(_)
+    ));
+    let other = bench.link(&meter).await;
+    assert!(matches!(bench.heard(other, &meter, raw).await, Captured::Spooled(_)));
+    assert_eq!(bench.status().await.counters[Counter::Duplicates.code()], 1);
+}
+
+#[tokio::test]
+async fn the_same_record_twice_is_one_row_in_the_outbox() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    for _ in 0..2 {
+        let link = bench.link(&meter).await;
+        bench.heard(link, &meter, glucose(1, at(-5), false)).await;
+        bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+        bench.settle().await;
+    }
+    let status = bench.status().await;
+    assert_eq!(
+        (
+            status.spooled,
+            status.outbox,
+            status.counters[Counter::Duplicates.code()]
+        ),
+        (0, 1, 1)
+    );
+}
+
+#[tokio::test]
+async fn the_same_packet_for_two_members_is_a_conflict_that_is_kept_aside() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    bench.heard(link, &meter, glucose(1, at(-5), false)).await;
+    bench.settle().await;
+    let Captured::Spooled(row) = bench.heard(link, &meter, glucose(1, at(-5), false)).await else {
+        panic!("it is new")
+    };
+    bench.spool.begin_epoch(epoch(1)).await.unwrap();
+    let batch = bench
+        .spool
+        .next_batch(epoch(1), Lane::Live, Default::default())
+        .await
+        .unwrap()
+        .unwrap();
+    let carepost_contract::v1::Item::Reading(mut reading) = batch.items[0].clone() else {
+        panic!("a reading")
+    };
+    reading.member = bob();
+    let settled = bench
+        .spool
+        .settle(1, &[(row, Settlement::Outbox(reading.clone()))], at(0))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(settled, [Settled::Conflict(reading.id)]);
+    let status = bench.status().await;
+    assert_eq!((status.outbox, status.quarantine_reasons["member_conflict"]), (1, 1));
+}
+
+#[tokio::test]
+async fn a_context_joins_its_measurement_whatever_its_order_among_others() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    let context = |raw: Vec<u8>| {
+        let mut packet = packet(link, &meter, raw, noon());
+        packet.characteristic = uuid16::GLUCOSE_CONTEXT;
+        Capture::Keep(packet)
+    };
+    assert_eq!(
+        bench.spool.capture(&[context(fasting(1))]).await.unwrap(),
+        [Captured::Orphaned]
+    );
+    let first = Capture::Keep(packet(link, &meter, glucose(1, at(-5), true), noon()));
+    let second = Capture::Keep(packet(link, &meter, glucose(2, at(-4), false), noon()));
+    let captured = bench.spool.capture(&[first, second]).await.unwrap();
+    let [Captured::Spooled(first), Captured::Spooled(second)] = captured[..] else {
+        panic!("both are new")
+    };
+    assert_eq!(
+        bench
+            .spool
+            .capture(&[context(fasting(1)), context(vec![0])])
+            .await
+            .unwrap(),
+        [Captured::Joined(first), Captured::Joined(second),]
+    );
+    bench.settle().await;
+    bench.spool.begin_epoch(epoch(1)).await.unwrap();
+    let batch = bench
+        .spool
+        .next_batch(epoch(1), Lane::Live, Default::default())
+        .await
+        .unwrap()
+        .unwrap();
+    let slots: Vec<Option<Slot>> = batch
+        .items
+        .iter()
+        .map(|item| match item {
+            carepost_contract::v1::Item::Reading(reading) => reading.slot,
+            carepost_contract::v1::Item::Void => panic!("no void"),
+        })
+        .collect();
+    assert_eq!(slots, [Some(Slot::Fasting), None]);
+    assert_eq!(bench.status().await.counters[Counter::ContextsOrphaned.code()], 1);
+}
+
+#[tokio::test]
+async fn a_measurement_waits_for_its_context_until_the_link_goes_on_without() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    bench.heard(link, &meter, glucose(1, at(-5), true)).await;
+    assert_eq!(bench.settle().await, 0);
+    bench.heard(link, &meter, glucose(2, at(-4), true)).await;
+    assert_eq!(bench.settle().await, 1);
+    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    assert_eq!(bench.settle().await, 1);
+}
+
+#[tokio::test]
+async fn a_cuff_link_that_ended_with_the_program_is_a_possible_gap() {
+    let bench = Bench::new().await;
+    let (cuff, glucose) = (home_cuff(), glucose_meter());
+    let open = bench.link(&cuff).await;
+    bench.link(&glucose).await;
+    let image = bench.crash_image().await;
+    assert_eq!(
+        (image.recovered.open_links, &image.recovered.possible_gaps[..]),
+        (2, &[cuff.id][..])
+    );
+    assert_eq!(image.status().await.possible_gaps, 1);
+    // Once only, and an orderly end is none.
+    assert_eq!(image.reopen().await.recovered.open_links, 0);
+    bench.spool.close_link(open, LinkEnd::Clean, at(0)).await.unwrap();
+    assert_eq!(bench.status().await.possible_gaps, 0);
+    let cut = bench.link(&cuff).await;
+    for _ in 0..2 {
+        bench.spool.close_link(cut, LinkEnd::Unclean, at(0)).await.unwrap();
+    }
+    let status = bench.status().await;
+    let of_cuff = status.meters.iter().find(|meter| meter.id == cuff.id).unwrap();
+    assert_eq!((status.possible_gaps, of_cuff.possible_gaps), (1, 1));
+}
+
+#[tokio::test]
+async fn a_high_water_mark_is_kept_and_forgotten_when_more_may_be_read() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter().id;
+    let mark = HighWater {
+        sequence: 60,
+        base_time: Some(shown(at(-5))),
+    };
+    assert_eq!(bench.spool.high_water(meter).await.unwrap(), None);
+    assert!(bench.spool.set_high_water(meter, Some(mark), 1).await.unwrap());
+    let bench = bench.reopen().await;
+    assert_eq!(bench.spool.high_water(meter).await.unwrap(), Some(mark));
+    // Read under another copy: what was refused then may be permitted now.
+    assert!(!bench.spool.set_high_water(meter, None, 0).await.unwrap());
+    bench
+        .spool
+        .apply_delta(&delta(1, vec![grant(202, bob())]), at(0))
+        .await
+        .unwrap();
+    assert_eq!(bench.spool.high_water(meter).await.unwrap(), Some(mark));
+    let mut history = grant(201, alice());
+    history.includes_history = true;
+    bench.spool.apply_delta(&delta(2, vec![history]), at(0)).await.unwrap();
+    assert_eq!(bench.spool.high_water(meter).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_quarantine_counts_repeats_on_their_row_and_is_bounded() {
+    let bench = Bench::new().await;
+    let meter = home_cuff();
+    for _ in 0..2 {
+        let link = bench.link(&meter).await;
+        bench.heard(link, &meter, vec![0xFF]).await;
+        bench.settle().await;
+    }
+    assert_eq!(
+        bench.status().await.quarantine_reasons,
+        [("undecodable".to_owned(), 1)].into()
+    );
+    let link = bench.link(&meter).await;
+    for n in 0..5 {
+        bench.heard(link, &meter, vec![0xFF, n]).await;
+    }
+    bench.settle().await;
+    let mut tx = bench.spool.begin("test").await.unwrap();
+    assert_eq!(crate::spool::settle::evict(&mut tx, 2).await.unwrap(), 4);
+    tx.commit().await.unwrap();
+    let status = bench.status().await;
+    assert_eq!(
+        (status.quarantined, status.counters[Counter::QuarantineEvicted.code()]),
+        (2, 4)
+    );
+}
+
+#[tokio::test]
+async fn a_record_that_becomes_attributable_leaves_the_quarantine_when_it_is_read_again() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let early = glucose(1, at(-61 * 24 * 60), false);
+    let link = bench.link(&meter).await;
+    bench.heard(link, &meter, early.clone()).await;
+    bench.settle().await;
+    assert_eq!(bench.status().await.quarantine_reasons[Reason::BeforeBinding.code()], 1);
+    let mut mine = binding(101, &meter, alice(), None);
+    mine.only_ever_this_person = true;
+    let mut history = grant(201, alice());
+    history.includes_history = true;
+    let mut delta = delta(1, vec![history]);
+    delta.bindings.push(mine);
+    bench.spool.apply_delta(&delta, at(0)).await.unwrap();
+    let link = bench.link(&meter).await;
+    bench.heard(link, &meter, early).await;
+    bench.settle().await;
+    let status = bench.status().await;
+    assert_eq!((status.quarantined, status.outbox), (0, 1));
+}
+
+#[test]
+fn a_reading_is_live_for_ten_minutes() {
+    assert_eq!(lane_of(at(0), at(10)), Lane::Live);
+    assert_eq!(lane_of(at(0), at(10) + TimeDelta::seconds(1)), Lane::Replay);
+    // A meter's clock that is a little fast.
+    assert_eq!(lane_of(at(1), at(0)), Lane::Live);
+}

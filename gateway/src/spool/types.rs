@@ -1,0 +1,348 @@
+//! What goes into the spool and comes out of it.
+
+use carepost_contract::v1::{Batch, Epoch, Item, Lane, WireReading};
+use carepost_domain::code_enum;
+use carepost_domain::id::{GatewayId, MemberId, MeterId, ReadingId, SittingId};
+use carepost_domain::meter::{MeterKind, MeterRole};
+use carepost_domain::quarantine::Reason;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// A link to a meter: from the connection to the disconnection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub(crate) i64);
+
+/// A raw packet in the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpoolRow(pub(crate) i64);
+
+code_enum! {
+    /// What is counted and not kept.
+    pub enum Counter ("counter") {
+        /// Raw packets that became spool rows.
+        PacketsSpooled = "packets_spooled",
+        /// Packets or records that were there already.
+        Duplicates = "duplicates",
+        /// Packets of shared meters measured outside every sitting; their bytes are forgotten.
+        OutsideSitting = "outside_sitting",
+        /// Packets of shared meters that do not decode, outside of a consenting member's link; forgotten.
+        UndecodableForgotten = "undecodable_forgotten",
+        /// Records refused by the consent gate; forgotten.
+        NoConsent = "no_consent",
+        /// Readings that the server refused for want of consent; forgotten.
+        RejectedNoConsent = "rejected_no_consent",
+        /// Readings that the server could not use; in quarantine.
+        RejectedUnusable = "rejected_unusable",
+        /// Rows dropped because a member withdrew.
+        Withdrawn = "withdrawn",
+        /// Sealed readings destroyed after their time.
+        SealedExpired = "sealed_expired",
+        /// Quarantine rows dropped because there were too many.
+        QuarantineEvicted = "quarantine_evicted",
+        /// Glucose contexts without a measurement to belong to.
+        ContextsOrphaned = "contexts_orphaned",
+        /// Meters seen that nobody registered.
+        UnregisteredSeen = "unregistered_seen",
+        /// Links to cuffs that ended with this program, so that an indication may be lost.
+        PossibleGaps = "possible_gaps",
+        /// Links opened.
+        Links = "links",
+        /// Connections that failed after all tries.
+        ConnectFailures = "connect_failures",
+        /// Messages from the server that could not be used.
+        BadMessages = "bad_messages",
+    }
+}
+
+/// A packet as it came from a meter, with what was known at that moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPacket {
+    /// The link.
+    pub link: LinkId,
+    /// The meter.
+    pub meter: MeterId,
+    /// Assigned number of the characteristic.
+    pub characteristic: u16,
+    /// Its bytes.
+    pub raw: Vec<u8>,
+    /// When it was received.
+    pub received_at: DateTime<Utc>,
+    /// Whether the gateway's clock was trusted then.
+    pub clock_trusted: bool,
+    /// The sitting in which it seems to have been measured; shared meters only.
+    pub sitting: Option<SittingId>,
+    /// Random number that stands in for an identity of the record's own.
+    pub nonce: u64,
+}
+
+/// What capture is to write down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Capture {
+    /// A packet that may be kept. Contexts (2A34) join their measurement's row.
+    Keep(NewPacket),
+    /// A packet that may not be kept, counted on its link.
+    Count {
+        /// The link.
+        link: LinkId,
+        /// Under what; `None` for a packet that is shown to an anonymous person and counted nowhere else.
+        counter: Option<Counter>,
+    },
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Captured {
+    /// It is a new row.
+    Spooled(SpoolRow),
+    /// Equal bytes came on this link within the last 60 s, or a context joined its measurement.
+    Joined(SpoolRow),
+    /// A context without a measurement; counted.
+    Orphaned,
+    /// Counted, not kept.
+    Counted,
+}
+
+/// What is known of the link of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkFacts {
+    /// The link.
+    pub id: LinkId,
+    /// When the connection stood.
+    pub opened_at: DateTime<Utc>,
+    /// Whether it is over.
+    pub closed: bool,
+    /// Different records that came over it so far.
+    pub records: u32,
+}
+
+/// A packet that waits to be settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingRow {
+    /// The row.
+    pub row: SpoolRow,
+    /// Its link.
+    pub link: LinkFacts,
+    /// A later record came over the same link.
+    pub followed: bool,
+    /// The packet.
+    pub packet: NewPacket,
+    /// Bytes of the glucose context that came with it.
+    pub context_raw: Option<Vec<u8>>,
+}
+
+/// What is to become of a spool row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// A reading that goes to the server.
+    Outbox(Box<WireReading>),
+    /// A reading of a person without consent who asked to keep it until they confirm.
+    Sealed(Box<WireReading>),
+    /// Unusable and kept.
+    Quarantine {
+        /// Why.
+        reason: Reason,
+        /// Whose it would be, if that is known.
+        member: Option<MemberId>,
+    },
+    /// Not kept; counted.
+    Forget(Counter),
+}
+
+/// What became of a spool row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// A new outbox row.
+    Outbox(ReadingId),
+    /// The outbox has it already, or the server has confirmed it.
+    Known(ReadingId),
+    /// The outbox has it for another member: quarantined.
+    Conflict(ReadingId),
+    /// Sealed.
+    Sealed(ReadingId),
+    /// Quarantined.
+    Quarantined(Reason),
+    /// Forgotten.
+    Forgotten,
+    /// The row was purged meanwhile.
+    Gone,
+}
+
+/// Bounds of one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Most items.
+    pub items: usize,
+    /// Most bytes of the payload.
+    pub bytes: usize,
+}
+
+impl Default for BatchLimits {
+    /// What the contract allows.
+    fn default() -> Self {
+        Self {
+            items: carepost_contract::limits::MAX_BATCH_ITEMS,
+            bytes: carepost_contract::limits::MAX_BATCH_BYTES,
+        }
+    }
+}
+
+/// Consecutive numbers of one lane with what they stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutBatch {
+    /// The lane.
+    pub lane: Lane,
+    /// The epoch in which the numbers were given.
+    pub epoch: Epoch,
+    /// See [`Batch::settled_seen`].
+    pub settled_seen: u64,
+    /// Number of the first item.
+    pub first_seq: u64,
+    /// Readings or voids, at least one.
+    pub items: Vec<Item>,
+}
+
+impl OutBatch {
+    /// Number of the last item.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        let more = u64::try_from(self.items.len().saturating_sub(1)).unwrap_or(u64::MAX);
+        self.first_seq.saturating_add(more)
+    }
+
+    /// As the contract's message.
+    #[must_use]
+    pub fn into_batch(self, gateway: GatewayId) -> Batch {
+        Batch::new(
+            gateway,
+            self.epoch,
+            self.lane,
+            self.settled_seen,
+            self.first_seq,
+            self.items,
+        )
+    }
+}
+
+/// What a receipt did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReceiptSummary {
+    /// The receipt was of another epoch: nothing was done.
+    pub ignored: bool,
+    /// Readings that the server has now (stored or known before); their rows are gone.
+    pub delivered: Vec<ReadingId>,
+    /// Readings that were refused for want of consent; forgotten.
+    pub refused: Vec<ReadingId>,
+    /// Readings that the server could not use; quarantined.
+    pub quarantined: Vec<(ReadingId, Reason)>,
+    /// Voids settled.
+    pub voids: u64,
+}
+
+/// What applying a snapshot or delta did besides replacing the copy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// Spool rows dropped.
+    pub spooled: u64,
+    /// Sealed readings destroyed.
+    pub sealed: u64,
+    /// Quarantine rows dropped.
+    pub quarantined: u64,
+    /// Outbox rows without a number dropped.
+    pub outbox: u64,
+    /// Outbox rows with a number that are voids now.
+    pub voided: u64,
+    /// Sealed readings that passed the gate and went to the outbox.
+    pub released: u64,
+}
+
+impl Purged {
+    /// Rows that were dropped or voided.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.spooled + self.sealed + self.quarantined + self.outbox + self.voided
+    }
+}
+
+/// Whether a delta fitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeltaOutcome {
+    /// It is in force.
+    Applied(Purged),
+    /// It is not for the version held; nothing was done. Say hello again.
+    NotForThisVersion {
+        /// The version held.
+        held: u64,
+        /// The version it was for.
+        wanted: u64,
+    },
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Sealed readings destroyed after their time.
+    pub sealed_expired: u64,
+    /// Quarantine rows dropped because there were too many.
+    pub quarantine_evicted: u64,
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkEnd {
+    /// All that the meter sent was heard and spooled.
+    Clean,
+    /// Something may have been sent that nobody heard.
+    Unclean,
+}
+
+/// Counts of everything held. Never values, names or bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolStatus {
+    /// Raw packets that wait to be settled.
+    pub spooled: u64,
+    /// Sealed readings.
+    pub sealed: u64,
+    /// Quarantine rows.
+    pub quarantined: u64,
+    /// The same by reason.
+    pub quarantine_reasons: std::collections::BTreeMap<String, u64>,
+    /// Readings that wait for a receipt.
+    pub outbox: u64,
+    /// Of these, those in the live lane.
+    pub outbox_live: u64,
+    /// When the oldest of them was captured.
+    pub oldest_captured_at: Option<DateTime<Utc>>,
+    /// Readings that the server has confirmed since this file was made.
+    pub delivered: u64,
+    /// When the last receipt of this epoch was applied.
+    pub last_receipt_at: Option<DateTime<Utc>>,
+    /// Version of the copy of members, meters, bindings and grants.
+    pub down_version: u64,
+    /// Members in that copy.
+    pub members: u64,
+    /// Meters in that copy, with what is known of them here.
+    pub meters: Vec<MeterStatus>,
+    /// Links to cuffs that ended with this program, so that an indication may be lost.
+    pub possible_gaps: u64,
+    /// All counters by name.
+    pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// A meter of the copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterStatus {
+    /// The meter.
+    pub id: MeterId,
+    /// What it measures.
+    pub kind: MeterKind,
+    /// Whose it is.
+    pub role: MeterRole,
+    /// Model as registered.
+    pub model: String,
+    /// When it was last connected.
+    pub last_link_at: Option<DateTime<Utc>>,
+    /// Records spooled from it since this file was made.
+    pub records: u64,
+    /// Times that an indication may have been lost: check the cuff's own memory.
+    pub possible_gaps: u64,
+}
