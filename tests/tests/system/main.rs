@@ -1,0 +1,6 @@
+//! The system tests: one binary, so that it links once.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod arrows;
+mod bad_input;
+mod journeys;
