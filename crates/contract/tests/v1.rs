@@ -4,6 +4,7 @@
 use carepost_contract::limits::{MAX_BATCH_BYTES, MAX_BATCH_ITEMS, MAX_DOWN_ROWS, MAX_PACKET_BYTES};
 use carepost_contract::v1::{
     Batch, BatchError, Control, Down, Item, MessageError, Receipt, parse_batch, parse_control, parse_down,
+    salvage_batch,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -102,6 +103,19 @@ fn frames_beyond_the_contract_are_refused_with_a_reason() {
     let large = vec![b' '; MAX_BATCH_BYTES + 1];
     assert!(matches!(parse_batch(&large), Err(BatchError::TooLarge { .. })));
     assert!(matches!(parse_batch(b"NaN"), Err(BatchError::NotABatch(_))));
+}
+
+#[test]
+fn the_numbers_of_an_unusable_batch_can_still_be_settled() {
+    let mut message = value(BATCH);
+    message["schema"] = json!("carepost.batch/9");
+    let salvaged = salvage_batch(message.to_string().as_bytes()).unwrap();
+    assert_eq!((salvaged.first_seq, salvaged.items), (7, 3));
+    let padded = format!("{}{}", message, " ".repeat(MAX_BATCH_BYTES));
+    assert_eq!(salvage_batch(padded.as_bytes()), Some(salvaged));
+    message["first_seq"] = json!(0);
+    assert_eq!(salvage_batch(message.to_string().as_bytes()), None);
+    assert_eq!(salvage_batch(b"NaN"), None);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! A gateway has asked the same questions with its last copy of the facts; the server asks again with its own.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
 
 use crate::attribution::by_binding;
@@ -10,7 +10,7 @@ use crate::consent::{Grant, Purpose, Refusal, gate};
 use crate::id::StoreId;
 use crate::meter::{Binding, Meter, MeterRole};
 use crate::quarantine::Reason;
-use crate::reading::{Attribution, Reading};
+use crate::reading::{Attribution, Place, Reading};
 use crate::record::{Packet, Record, decode};
 use crate::time::{FUTURE_TOLERANCE, MeterTime, TimeQuality, local_to_utc};
 
@@ -56,6 +56,11 @@ pub fn admit(reading: &Reading, nonce: u64, facts: Facts<'_>, now: DateTime<Utc>
 }
 
 fn usable(reading: &Reading, nonce: u64, meter: &Meter, facts: Facts<'_>, now: DateTime<Utc>) -> Result<(), Reason> {
+    // Nothing was measured before 1970 (page 4, "Reading id"), and a year of more than four digits is no time of a gateway.
+    let sane = |at: DateTime<Utc>| (1970..=9999).contains(&at.year());
+    if !sane(reading.time.at) || !sane(reading.captured_at) {
+        return Err(Reason::TimeImpossible);
+    }
     let record = decode(&Packet {
         meter: reading.meter,
         characteristic: reading.characteristic,
@@ -69,20 +74,25 @@ fn usable(reading: &Reading, nonce: u64, meter: &Meter, facts: Facts<'_>, now: D
     if reading.time.at > now + FUTURE_TOLERANCE {
         return Err(Reason::TimeInFuture);
     }
-    match reading.attribution {
+    // A gateway speaks for the meters of its own store only, whoever holds its key.
+    if meter.store != facts.gateway_store {
+        return Err(Reason::NotAttributable);
+    }
+    let plausible = match reading.attribution {
         Attribution::Binding { binding } => {
             let found = by_binding(facts.bindings, meter, record.user_slot, reading.time.at)?;
-            if meter.role == MeterRole::Personal && found.id == binding && found.member == reading.member {
-                Ok(())
-            } else {
-                Err(Reason::NotAttributable)
-            }
+            meter.role == MeterRole::Personal
+                && reading.place == Place::Home
+                && found.id == binding
+                && found.member == reading.member
         }
-        // The sitting itself is known to the kiosk only; what can be checked is that the meter stands in that store.
-        Attribution::Sitting { .. } if meter.role == MeterRole::StoreShared && meter.store == facts.gateway_store => {
-            Ok(())
-        }
-        Attribution::Sitting { .. } => Err(Reason::NotAttributable),
+        // The sitting itself is known to the kiosk only.
+        Attribution::Sitting { .. } => meter.role == MeterRole::StoreShared && reading.place == Place::Store,
+    };
+    if plausible {
+        Ok(())
+    } else {
+        Err(Reason::NotAttributable)
     }
 }
 
@@ -117,7 +127,7 @@ mod tests {
     use crate::Id;
     use crate::id::{BindingId, MemberId};
     use crate::meter::{Address, AddressType, MeterKind, meter_id};
-    use crate::reading::{Flag, Place};
+    use crate::reading::Flag;
     use crate::time::{TimeEvidence, measured_time};
     use crate::units::Pressure;
 
@@ -292,6 +302,28 @@ mod tests {
             }),
             Refused::NoConsent(Refusal::NotNow)
         );
+    }
+
+    #[test]
+    fn a_gateway_speaks_for_its_own_stores_meters_and_a_home_meter_is_at_home() {
+        let not_attributable = Refused::Unusable(Reason::NotAttributable);
+        assert_eq!(refused(|w| w.meter.store = id(99)), not_attributable);
+        assert_eq!(refused(|w| w.reading.place = Place::Store), not_attributable);
+    }
+
+    #[test]
+    fn times_beyond_any_calendar_are_refused_and_not_computed_with() {
+        for at in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+            let impossible = |world: &mut World| {
+                world.grants[0].includes_history = true;
+                world.grants[0].granted_at = DateTime::UNIX_EPOCH;
+                world.now = world.now.max(at);
+                world.reading.time.at = at;
+                world.reading.captured_at = at;
+                world.reading.time.quality = TimeQuality::ReceivedTimeUsed;
+            };
+            assert_eq!(refused(impossible), Refused::Unusable(Reason::TimeImpossible), "{at}");
+        }
     }
 
     #[test]

@@ -76,6 +76,19 @@ code_enum! {
     }
 }
 
+/// `now`, or the newest grant or withdrawal in these rows if that is later.
+///
+/// Whoever waited for a lock between looking at the clock and reading the grants must not decide by a time before a withdrawal
+/// that is already on record.
+#[must_use]
+pub fn not_before(grants: &[Grant], now: DateTime<Utc>) -> DateTime<Utc> {
+    grants
+        .iter()
+        .flat_map(|grant| [Some(grant.granted_at), grant.withdrawn_at])
+        .flatten()
+        .fold(now, DateTime::max)
+}
+
 /// The consent gate: whether a reading of `member` measured at `measured_at` may be kept or used at `now`.
 ///
 /// A reading measured while consent was withdrawn is refused also after a new grant; history from before the first
@@ -152,6 +165,16 @@ mod tests {
         assert_eq!(ask(&regranted, 15, 40), Ok(()));
         assert_eq!(ask(&regranted, 20, 40), Err(Refusal::NotWhenMeasured));
         assert_eq!(ask(&regranted, 15, 25), Err(Refusal::NotNow));
+    }
+
+    #[test]
+    fn who_waited_behind_a_withdrawal_decides_after_it() {
+        let withdrawn = [grant(10, Some(20), false)];
+        assert_eq!(ask(&withdrawn, 15, 19), Ok(()), "by a clock that was read too early");
+        assert_eq!(not_before(&withdrawn, at(19)), at(20));
+        assert_eq!(ask(&withdrawn, 15, 20), Err(Refusal::NotNow));
+        assert_eq!(not_before(&withdrawn, at(30)), at(30));
+        assert_eq!(not_before(&[], at(1)), at(1));
     }
 
     #[test]

@@ -95,8 +95,9 @@ impl MeterTime {
         else {
             return Self::Impossible;
         };
-        // Date Time starts with the Gregorian calendar, year 1582 (page 3, section 2.5).
-        if base.year() < 1582 {
+        // Date Time allows years from 1582 on (page 3, section 2.5), but nothing was measured before 1970, and an id takes no
+        // such time (page 4, "Reading id").
+        if base.year() < 1970 {
             return Self::Impossible;
         }
         let (minutes, offset_missing) = match offset {

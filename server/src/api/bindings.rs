@@ -82,7 +82,6 @@ pub(super) async fn end(
     PathId(binding): PathId<Binding>,
     Body(body): Body<End>,
 ) -> Result<StatusCode, Problem> {
-    // Any pharmacist may end one: a meter that has changed hands must not wait for the store that bound it.
     if !sees_health_data(staff.role()) {
         return Err(Problem::not_found());
     }
@@ -91,6 +90,8 @@ pub(super) async fn end(
     if at > now {
         return Err(Problem::invalid("in_the_future", "at must not lie in the future."));
     }
-    state.store.end_binding(&staff.by(now), binding, at).await?;
+    // The store where the meter stands, the member's home store, or a manager: nobody else may make a meter nobody's.
+    let everywhere = scope::list_scope(&staff, None)?;
+    state.store.end_binding(&staff.by(now), binding, at, everywhere).await?;
     Ok(StatusCode::NO_CONTENT)
 }

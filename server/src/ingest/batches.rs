@@ -1,8 +1,11 @@
 //! Readings, from the queue to the receipt: verify, parse, commit, acknowledge, receipt.
 
 use carepost_contract::topic::Channel;
-use carepost_contract::v1::{BatchError, Item, Lane, ParsedBatch, Receipt, Rejected, Rejection, parse_batch};
+use carepost_contract::v1::{
+    BatchError, Epoch, Item, Lane, ParsedBatch, Receipt, Rejected, Rejection, parse_batch, salvage_batch,
+};
 use carepost_daemon::CancellationToken;
+use carepost_domain::id::GatewayId;
 use carepost_domain::quarantine::Reason;
 use carepost_store::IngestError;
 use carepost_store::model::{self, Incoming, IncomingItem, IngestOutcome};
@@ -60,13 +63,70 @@ async fn take(state: &AppState, message: Message) {
             let gateway = message.gateway;
             state.counters.count(Metric::MessagesTaken);
             message.answer(Verdict::Taken);
-            // An unsent receipt is made up for by the next hello.
-            if let Err(error) = state.broker.publish_receipt(gateway, receipt.lane, receipt.bytes) {
-                tracing::debug!(gateway.id = %gateway, %error, "receipt not sent");
+            send(state, gateway, receipt);
+        }
+        Err(trouble) => {
+            let gateway = message.gateway;
+            let receipt = match &trouble {
+                Trouble::Poison(_) => settle_numbers(state, &message).await,
+                Trouble::Expelled | Trouble::Store(_) => None,
+            };
+            settle(state, message, trouble).await;
+            if let Some(receipt) = receipt {
+                send(state, gateway, receipt);
             }
         }
-        Err(trouble) => settle(state, message, trouble).await,
     }
+}
+
+fn send(state: &AppState, gateway: GatewayId, receipt: ReceiptBytes) {
+    // An unsent receipt is made up for by the next hello.
+    if let Err(error) = state.broker.publish_receipt(gateway, receipt.lane, receipt.bytes) {
+        tracing::debug!(gateway.id = %gateway, %error, "receipt not sent");
+    }
+}
+
+/// The numbers of a batch that cannot be used although its gateway signed it: each is an item that does not parse.
+async fn salvage(state: &AppState, message: &Message) -> Option<Batched> {
+    let gateway = sender(state, message.gateway).await.ok()?;
+    let payload = open(&gateway, &message.payload).ok()?;
+    let found = salvage_batch(payload).filter(|found| found.gateway == message.gateway)?;
+    // The bytes themselves are in quarantine as a whole.
+    let item = || IncomingItem::Malformed {
+        text: "an item of an unusable batch".to_owned(),
+    };
+    Some(Batched {
+        epoch: found.epoch,
+        lane: found.lane,
+        incoming: Incoming {
+            gateway: found.gateway,
+            epoch: found.epoch.to_string(),
+            lane: lane_of(found.lane),
+            settled_seen: found.settled_seen,
+            first_seq: found.first_seq,
+            items: (0..found.items).map(|_| item()).collect(),
+        },
+    })
+}
+
+/// Rejects every number of an unusable batch, so that it does not hold its lane; its gateway has the readings.
+async fn settle_numbers(state: &AppState, message: &Message) -> Option<ReceiptBytes> {
+    let batch = salvage(state, message).await?;
+    match ingest(state, &batch).await {
+        Ok(receipt) => Some(receipt),
+        // It comes again, as the gateway has no receipt.
+        Err(trouble) => {
+            tracing::warn!(gateway.id = %message.gateway, ?trouble, "numbers of an unusable batch are not settled");
+            None
+        }
+    }
+}
+
+/// A batch as the store takes it.
+struct Batched {
+    epoch: Epoch,
+    lane: Lane,
+    incoming: Incoming,
 }
 
 struct ReceiptBytes {
@@ -75,7 +135,6 @@ struct ReceiptBytes {
 }
 
 async fn commit(state: &AppState, message: &Message) -> Result<ReceiptBytes, Trouble> {
-    let began = state.clock.monotonic();
     let gateway = sender(state, message.gateway).await?;
     if message.payload.len() > MAX_SIGNED_BATCH_BYTES {
         return Err(Poison::unusable(Reason::TooLarge, "the batch is too large").into());
@@ -92,9 +151,19 @@ async fn commit(state: &AppState, message: &Message) -> Result<ReceiptBytes, Tro
     if batch.lane != lane {
         return Err(Poison::unusable(Reason::Malformed, "the batch names another lane than its topic").into());
     }
-    let epoch = batch.epoch;
-    let items = batch.items.len();
-    let incoming = incoming(batch);
+    let batch = Batched {
+        epoch: batch.epoch,
+        lane,
+        incoming: incoming(batch),
+    };
+    ingest(state, &batch).await
+}
+
+/// Commits a batch, and makes its receipt.
+async fn ingest(state: &AppState, batch: &Batched) -> Result<ReceiptBytes, Trouble> {
+    let began = state.clock.monotonic();
+    let Batched { epoch, lane, incoming } = batch;
+    let items = incoming.items.len();
     let voids = incoming
         .items
         .iter()
@@ -103,7 +172,7 @@ async fn commit(state: &AppState, message: &Message) -> Result<ReceiptBytes, Tro
     let now = state.clock.now();
     let outcome = state
         .store
-        .ingest_batch(&incoming, &state.rules, now)
+        .ingest_batch(incoming, &state.rules, now)
         .await
         .map_err(trouble_of)?;
     // After the commit: only receipts count, and nothing below can undo it.
@@ -117,7 +186,7 @@ async fn commit(state: &AppState, message: &Message) -> Result<ReceiptBytes, Tro
     state.counters.add(Metric::ReadingsVoid, voids as u64);
     let duration_ms = u64::try_from((state.clock.monotonic().saturating_sub(began)).as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
-        gateway.id = %message.gateway,
+        gateway.id = %incoming.gateway,
         lane = lane.code(),
         items,
         stored = outcome.new_readings.len(),
@@ -127,20 +196,24 @@ async fn commit(state: &AppState, message: &Message) -> Result<ReceiptBytes, Tro
         duration_ms,
         "batch committed"
     );
-    let receipt = receipt(epoch, lane, outcome, now);
+    let receipt = receipt(*epoch, *lane, outcome, now);
     // Numbers and codes always serialise.
     let bytes = serde_json::to_vec(&receipt).unwrap_or_default();
-    Ok(ReceiptBytes { lane, bytes })
+    Ok(ReceiptBytes { lane: *lane, bytes })
+}
+
+const fn lane_of(lane: Lane) -> model::Lane {
+    match lane {
+        Lane::Live => model::Lane::Live,
+        Lane::Replay => model::Lane::Replay,
+    }
 }
 
 fn incoming(batch: ParsedBatch) -> Incoming {
     Incoming {
         gateway: batch.gateway,
         epoch: batch.epoch.to_string(),
-        lane: match batch.lane {
-            Lane::Live => model::Lane::Live,
-            Lane::Replay => model::Lane::Replay,
-        },
+        lane: lane_of(batch.lane),
         settled_seen: batch.settled_seen,
         first_seq: batch.first_seq,
         items: batch
@@ -161,12 +234,7 @@ fn incoming(batch: ParsedBatch) -> Incoming {
     }
 }
 
-fn receipt(
-    epoch: carepost_contract::v1::Epoch,
-    lane: Lane,
-    outcome: IngestOutcome,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Receipt {
+fn receipt(epoch: Epoch, lane: Lane, outcome: IngestOutcome, now: chrono::DateTime<chrono::Utc>) -> Receipt {
     Receipt {
         epoch,
         lane,

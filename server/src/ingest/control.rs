@@ -45,7 +45,9 @@ pub(crate) async fn run(
                     }
                 }
             }
-            Err(trouble) => settle(&state, message, trouble).await,
+            Err(trouble) => {
+                settle(&state, message, trouble).await;
+            }
         }
     }
 }

@@ -167,6 +167,7 @@ async fn poison_messages_are_kept_counted_answered_and_block_nothing() {
             "{what} is answered with an error: {reason:?}"
         );
     }
+    // What was signed but cannot be used is in quarantine, and its numbers are settled: see the receipt of a later batch.
     // A batch whose frame is sound settles even if no item of it is.
     let unknown_member = json!({"item": "reading", "id": "01a13d5c-f4a0-8e5e-8ea5-6be341b2708d",
         "member": "018f3c5e-0000-7000-8000-0000000000ff", "meter": "c202ae9b-6b10-8e5e-8ea5-6be341b2708d",

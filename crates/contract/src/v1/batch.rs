@@ -239,6 +239,9 @@ struct Frame<'a> {
     items: Vec<&'a RawValue>,
 }
 
+/// Sequence numbers are kept as signed 64-bit integers in SQL.
+const LAST_SEQ: u64 = i64::MAX as u64 - MAX_BATCH_ITEMS as u64;
+
 /// Parses a batch payload (the bytes behind the signature line).
 ///
 /// # Errors
@@ -256,13 +259,48 @@ pub fn parse_batch(payload: &[u8]) -> Result<ParsedBatch, BatchError> {
             count: frame.items.len(),
         });
     }
-    // Sequence numbers are kept as signed 64-bit integers in SQL.
-    const LAST: u64 = i64::MAX as u64 - MAX_BATCH_ITEMS as u64;
-    if frame.first_seq == 0 || frame.first_seq > LAST || frame.settled_seen > LAST {
+    if frame.first_seq == 0 || frame.first_seq > LAST_SEQ || frame.settled_seen > LAST_SEQ {
         return Err(BatchError::SeqRange);
     }
     let items = frame.items.iter().map(|raw| parse_item(raw.get())).collect();
     Ok(ParsedBatch {
+        gateway: frame.gateway,
+        epoch: frame.epoch,
+        lane: frame.lane,
+        settled_seen: frame.settled_seen,
+        first_seq: frame.first_seq,
+        items,
+    })
+}
+
+/// Numbers of a batch whose payload [`parse_batch`] refuses, as far as they can be read: enough to settle them, so that a
+/// batch that no server can use does not hold its lane for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Salvaged {
+    /// The sender.
+    pub gateway: GatewayId,
+    /// Its start.
+    pub epoch: Epoch,
+    /// The lane.
+    pub lane: Lane,
+    /// See [`Batch::settled_seen`].
+    pub settled_seen: u64,
+    /// Sequence number of the first item.
+    pub first_seq: u64,
+    /// How many items, 1 to [`MAX_BATCH_ITEMS`].
+    pub items: usize,
+}
+
+/// Reads the numbers of a payload that is no batch of this version: another schema, or too many bytes. `None` where even
+/// those cannot be read, or are out of range.
+#[must_use]
+pub fn salvage_batch(payload: &[u8]) -> Option<Salvaged> {
+    let frame: Frame<'_> = serde_json::from_slice(payload).ok()?;
+    let items = frame.items.len();
+    let in_range = (1..=MAX_BATCH_ITEMS).contains(&items)
+        && (1..=LAST_SEQ).contains(&frame.first_seq)
+        && frame.settled_seen <= LAST_SEQ;
+    in_range.then_some(Salvaged {
         gateway: frame.gateway,
         epoch: frame.epoch,
         lane: frame.lane,

@@ -5,7 +5,9 @@ mod control;
 mod down;
 mod receipt;
 
-pub use batch::{Batch, BatchError, Item, ItemError, Lane, ParsedBatch, WireReading, parse_batch};
+pub use batch::{
+    Batch, BatchError, Item, ItemError, Lane, ParsedBatch, Salvaged, WireReading, parse_batch, salvage_batch,
+};
 pub use control::{Applied, Control, Hello, parse_control};
 pub use down::{Cursor, Delta, Down, DownGrant, DownMember, Snapshot, parse_down};
 pub use receipt::{Receipt, Rejected, Rejection, Settled};

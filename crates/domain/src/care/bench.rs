@@ -1,13 +1,18 @@
 //! The clinical lead's bench: one case as a JSON line in, the findings true at its `now` as a JSON line out.
 //!
 //! Numbers are taken exactly from their JSON text. Keys that are not known are ignored; known ones are strict. Required
-//! are `id`, `now`, and for each reading `id`, `kind`, `measured_at` and its values; `place` is `home`, the unit of
-//! a blood pressure `mmHg`, and lists are empty if absent.
+//! are `id`, `now`, `profile` and `readings` (which may be empty), and for each reading `id`, `kind`, `measured_at` and its
+//! values; `place` is `home`, the unit of a blood pressure `mmHg`, and other lists are empty if absent. A byte order mark
+//! before the first line is passed over.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::{DateTime, Datelike, Utc};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::care::evaluate::assess;
@@ -22,6 +27,10 @@ use crate::units::{Concentration, GlucoseLevel, GlucoseUnit, Pressure, PressureU
 pub const MAX_CASE_BYTES: usize = 4 * 1024 * 1024;
 /// Most readings of a case.
 pub const MAX_CASE_READINGS: usize = 20_000;
+/// Earliest year of birth of a case: nobody alive was born before.
+pub const MIN_BIRTH_YEAR: i32 = 1900;
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "lowercase")]
@@ -64,18 +73,36 @@ pub enum CaseProblem {
     },
 }
 
+/// A JSON object. A derived struct alone would also take a list of its values in order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyMap<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyMap<T> {
+            type Value = T;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(OnlyMap(PhantomData)).map(Self)
+    }
+}
+
 #[derive(Deserialize)]
 struct Case<'a> {
     #[serde(borrow)]
     id: &'a RawValue,
     now: DateTime<Utc>,
-    #[serde(default)]
-    profile: CaseProfile,
-    #[serde(borrow, default)]
-    readings: Vec<CaseReading<'a>>,
+    profile: Object<CaseProfile>,
+    #[serde(borrow)]
+    readings: Vec<Object<CaseReading<'a>>>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 struct CaseProfile {
     birth_year: Option<i32>,
     #[serde(default)]
@@ -124,6 +151,12 @@ struct CaseFinding<'a> {
 /// # Errors
 /// [`BenchError`] with the line and what is wrong; it never repeats a reading's value.
 pub fn evaluate_line(rule_set: &RuleSet, line: usize, text: &str) -> Result<String, BenchError> {
+    // Some editors put the mark before the text that they save.
+    let text = if line == 1 {
+        text.trim_start_matches(BYTE_ORDER_MARK)
+    } else {
+        text
+    };
     evaluate_case(rule_set, text).map_err(|problem| BenchError { line, problem })
 }
 
@@ -132,6 +165,7 @@ pub fn evaluate_lines<'t>(
     rule_set: &'t RuleSet,
     text: &'t str,
 ) -> impl Iterator<Item = Result<String, BenchError>> + 't {
+    let text = text.trim_start_matches(BYTE_ORDER_MARK);
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines.map(|(index, line)| evaluate_line(rule_set, index + 1, line))
 }
@@ -140,7 +174,7 @@ fn evaluate_case(rule_set: &RuleSet, text: &str) -> Result<String, CaseProblem> 
     if text.len() > MAX_CASE_BYTES {
         return Err(CaseProblem::TooLong);
     }
-    let case: Case<'_> = serde_json::from_str(text.trim()).map_err(CaseProblem::Json)?;
+    let Object(case): Object<Case<'_>> = serde_json::from_str(text.trim()).map_err(CaseProblem::Json)?;
     if case.readings.len() > MAX_CASE_READINGS {
         return Err(CaseProblem::TooManyReadings);
     }
@@ -149,7 +183,7 @@ fn evaluate_case(rule_set: &RuleSet, text: &str) -> Result<String, CaseProblem> 
     }
     // Ids of ours, in the order of the texts, so that the order of the lines never matters.
     let mut names: BTreeMap<&str, &RawValue> = BTreeMap::new();
-    for reading in &case.readings {
+    for Object(reading) in &case.readings {
         if !is_name(reading.id) {
             return Err(key_problem(case.id, "readings.id", "must be a text or a whole number"));
         }
@@ -165,7 +199,7 @@ fn evaluate_case(rule_set: &RuleSet, text: &str) -> Result<String, CaseProblem> 
         .filter_map(|(name, raw)| Some((*ids.get(name)?, *raw)))
         .collect();
     let mut readings: BTreeMap<ReadingId, CareReading> = BTreeMap::new();
-    for reading in &case.readings {
+    for Object(reading) in &case.readings {
         let Some(id) = ids.get(reading.id.get()) else { continue };
         let parsed = care_reading(reading, *id)
             .map_err(|(key, message)| key_problem(case.id, &format!("reading {} {key}", reading.id.get()), message))?;
@@ -183,7 +217,12 @@ fn evaluate_case(rule_set: &RuleSet, text: &str) -> Result<String, CaseProblem> 
         birth_year,
         conditions,
         drugs,
-    } = case.profile;
+    } = case.profile.0;
+    let this_year = case.now.with_timezone(&rule_set.zone).year();
+    if birth_year.is_some_and(|year| !(MIN_BIRTH_YEAR..=this_year).contains(&year)) {
+        let message = format!("must be from {MIN_BIRTH_YEAR} to the year of now, {this_year}");
+        return Err(key_problem(case.id, "profile.birth_year", message));
+    }
     let profile = Profile {
         birth_year,
         conditions,

@@ -189,7 +189,7 @@ pub fn assess(
 ) -> Assessment {
     let ordered = in_measured_order(readings, now);
     let limits = rule_set.limits(profile, now);
-    let sessions = session::group(rule_set, limits.severe, &ordered, now);
+    let sessions = session::group(rule_set, &limits, &ordered, now);
     let symptoms = Symptoms::gather(&ordered, symptoms, now);
     let by_id = ordered.iter().map(|r| (r.id, *r)).collect();
     let context = Context {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::care::history::{CareReading, Profile, Value, in_measured_order};
 use crate::care::rule::PressureLimit;
-use crate::care::rule_set::{RuleSet, SessionPolicy};
+use crate::care::rule_set::{Limits, RuleSet, SessionPolicy};
 use crate::code_enum;
 use crate::id::{Id, MeterId, ReadingId, SessionId};
 use crate::reading::{Flag, Place};
@@ -94,7 +94,8 @@ pub struct Session {
     pub repeats: Option<SessionId>,
     /// Readings at or above the severe limit that wait for a new pair, or waited until one decided.
     pub severe: Vec<ReadingId>,
-    /// A new pair has decided instead of this session; its values stay as evidence only.
+    /// A new pair has decided instead of this session; its values stay as evidence only. Never set where a pair of this
+    /// session was itself judged at or above a limit of BP-02: what is confirmed ends only by its clear condition.
     pub superseded: bool,
     /// What to do next.
     pub next: NextStep,
@@ -106,6 +107,13 @@ pub struct Session {
 pub(crate) struct Inner {
     /// The mean as if no reading had a flag: no flag may suppress BP-02 or BP-06 (page 5, section 2).
     pub(crate) mean_despite_flags: Option<SessionMean>,
+    /// The only usable reading, where there is no more than one.
+    pub(crate) lone_usable: Option<(i64, i64)>,
+    /// The highest means that were judged before the last reading came, by systolic and by diastolic: a pair that was
+    /// severe stays so, however many lower readings are added to its sitting.
+    pub(crate) peaks: Vec<SessionMean>,
+    /// A later pair of the same place was judged: nothing waits for it any more.
+    pub(crate) answered: bool,
     /// The mean without caution readings, for BP-04.
     pub(crate) clean_mean: Option<SessionMean>,
     pub(crate) clean: Vec<ReadingId>,
@@ -145,7 +153,27 @@ impl Session {
     /// Readings of a severe value that still wait for a new pair.
     #[must_use]
     pub fn waits_for_new_pair(&self) -> bool {
-        !self.severe.is_empty() && !self.superseded
+        !self.severe.is_empty() && !self.superseded && !self.inner.answered
+    }
+
+    /// The mean of a pair, flags put aside, that decides `reaches` where no pair of usable readings can: readings with a
+    /// fault flag are never mixed into a mean of usable ones, and a lone usable reading must say the same.
+    pub(crate) fn mean_without_usable_pair(&self, reaches: impl Fn(i64, i64) -> bool) -> Option<SessionMean> {
+        let lone_agrees = self
+            .inner
+            .lone_usable
+            .is_none_or(|(systolic, diastolic)| reaches(systolic, diastolic));
+        self.inner
+            .mean_despite_flags
+            .filter(|m| self.used.len() < 2 && lone_agrees && m.readings >= 2)
+            .filter(|m| reaches(m.systolic_mmhg, m.diastolic_mmhg))
+    }
+
+    /// Whether a pair of it was judged at or above this limit.
+    fn pair_reached(&self, limit: PressureLimit) -> bool {
+        let reaches = |systolic, diastolic| limit.is_reached(systolic, diastolic);
+        let mut means = self.policy_mean().into_iter().chain(self.inner.peaks.iter().copied());
+        means.any(|m| reaches(m.systolic_mmhg, m.diastolic_mmhg)) || self.mean_without_usable_pair(reaches).is_some()
     }
 }
 
@@ -158,24 +186,19 @@ impl Session {
 pub fn sessions(rule_set: &RuleSet, profile: &Profile, readings: &[CareReading], now: DateTime<Utc>) -> Vec<Session> {
     group(
         rule_set,
-        rule_set.limits(profile, now).severe,
+        &rule_set.limits(profile, now),
         &in_measured_order(readings, now),
         now,
     )
 }
 
-pub(crate) fn group(
-    rule_set: &RuleSet,
-    severe: PressureLimit,
-    ordered: &[&CareReading],
-    now: DateTime<Utc>,
-) -> Vec<Session> {
+pub(crate) fn group(rule_set: &RuleSet, limits: &Limits, ordered: &[&CareReading], now: DateTime<Utc>) -> Vec<Session> {
     let mut sessions = Vec::new();
     for place in Place::ALL {
         let points: Vec<Point<'_>> = ordered
             .iter()
             .filter(|r| r.place == *place)
-            .filter_map(|r| Point::of(r, &rule_set.session, severe))
+            .filter_map(|r| Point::of(r, &rule_set.session, limits.severe))
             .collect();
         let sittings = sittings(rule_set, points);
         let from = sessions.len();
@@ -184,7 +207,7 @@ pub(crate) fn group(
             let session = sitting.session(rule_set, earlier, now);
             sessions.push(session);
         }
-        mark_superseded(&sittings, sessions.get_mut(from..).unwrap_or_default());
+        mark_decided(&sittings, sessions.get_mut(from..).unwrap_or_default(), limits);
     }
     for session in &mut sessions {
         session.next = next_step(session, rule_set);
@@ -277,17 +300,29 @@ fn sittings<'r>(rule_set: &RuleSet, points: Vec<Point<'r>>) -> Vec<Sitting<'r>> 
     sittings
 }
 
-/// A new pair that was judged decides instead of what it repeats, and of what that repeated.
-fn mark_superseded(sittings: &[Sitting<'_>], sessions: &mut [Session]) {
+/// A new pair that was judged decides instead of what it repeats, and of what that repeated, unless a pair there was
+/// already judged at or above a limit. One that came too late to repeat still ends the waiting.
+fn mark_decided(sittings: &[Sitting<'_>], sessions: &mut [Session], limits: &Limits) {
+    let mut pair_follows = false;
+    for session in sessions.iter_mut().rev() {
+        session.inner.answered = pair_follows;
+        pair_follows |= session.policy_mean().is_some();
+    }
+    let mut decided = vec![false; sessions.len()];
     for index in (0..sittings.len()).rev() {
         let Some(earlier) = sittings.get(index).and_then(|s| s.repeats) else {
             continue;
         };
-        let decides = sessions
-            .get(index)
-            .is_some_and(|s| s.policy_mean().is_some() || s.superseded);
-        if decides && let Some(session) = sessions.get_mut(earlier) {
-            session.superseded = true;
+        let decides = decided.get(index).copied().unwrap_or_default()
+            || sessions.get(index).is_some_and(|s| s.policy_mean().is_some());
+        if !decides {
+            continue;
+        }
+        if let Some(decided) = decided.get_mut(earlier) {
+            *decided = true;
+        }
+        if let Some(session) = sessions.get_mut(earlier) {
+            session.superseded = !limits.bp02.iter().any(|level| session.pair_reached(level.at_or_above));
         }
     }
 }
@@ -335,9 +370,37 @@ fn judge(policy: &SessionPolicy, points: &[&Point<'_>], closed: bool) -> Option<
     })
 }
 
+/// The highest means that the policy judged before the last of these readings was there: by systolic and by diastolic.
+fn peaks(policy: &SessionPolicy, points: &[&Point<'_>]) -> Vec<SessionMean> {
+    let least = wanted(policy, points).max(2);
+    let (mut systolic_sum, mut diastolic_sum) = (0_i128, 0_i128);
+    let earlier = points.split_last().map_or(&[][..], |(_, earlier)| earlier);
+    let mut means = Vec::new();
+    for (point, readings) in earlier.iter().zip(1_usize..) {
+        systolic_sum += i128::from(point.systolic.micro_mmhg());
+        diastolic_sum += i128::from(point.diastolic.micro_mmhg());
+        if readings >= least {
+            let count = i128::try_from(readings).unwrap_or(i128::MAX);
+            means.push(SessionMean {
+                systolic_mmhg: quotient_half_up(systolic_sum, count, Pressure::SCALE),
+                diastolic_mmhg: quotient_half_up(diastolic_sum, count, Pressure::SCALE),
+                pulse_per_min: None,
+                readings,
+            });
+        }
+    }
+    let systolic = means.iter().max_by_key(|m| m.systolic_mmhg);
+    let diastolic = means.iter().max_by_key(|m| m.diastolic_mmhg);
+    systolic.into_iter().chain(diastolic).copied().collect()
+}
+
 /// The mean of scaled integers as a whole number, rounded half up once, without rounding in between.
 fn mean_half_up(values: impl Iterator<Item = i64>, scale: i64) -> i64 {
     let (sum, count) = values.fold((0_i128, 0_i128), |(sum, count), v| (sum + i128::from(v), count + 1));
+    quotient_half_up(sum, count, scale)
+}
+
+fn quotient_half_up(sum: i128, count: i128, scale: i64) -> i64 {
     let unit = count.max(1) * i128::from(scale);
     // floor(sum / unit + 1/2), kept in integers by doubling.
     i64::try_from((2 * sum + unit).div_euclid(2 * unit)).unwrap_or(i64::MAX)
@@ -423,6 +486,12 @@ impl Sitting<'_> {
             next: NextStep::Done,
             inner: Inner {
                 mean_despite_flags: judge(policy, &all, closed),
+                lone_usable: match used.as_slice() {
+                    [lone] => Some((lone.systolic.rounded_mmhg(), lone.diastolic.rounded_mmhg())),
+                    _ => None,
+                },
+                peaks: peaks(policy, &used),
+                answered: false,
                 clean_mean,
                 clean: ids(&clean),
                 severe,
@@ -436,7 +505,7 @@ impl Sitting<'_> {
 fn next_step(session: &Session, rule_set: &RuleSet) -> NextStep {
     let policy = &rule_set.session;
     let seconds = policy.gap_max_s;
-    if session.is_closed() || session.superseded {
+    if session.is_closed() || session.superseded || session.inner.answered {
         return NextStep::Done;
     }
     // In a repeat, severe readings wait too until the pair is complete; there the next reading completes it.

@@ -32,12 +32,12 @@ fn golden_cases() {
             r#"{"id":"lo","findings":[{"rule":"GL-01","family":"glucose-low","severity":"high","readings":["a"]},{"rule":"GL-02","family":"glucose-low","severity":"critical","readings":["a"]}]}"#,
         ),
         (
-            r#"{"id":"pain","now":"2026-11-02T08:00:30Z","readings":[
+            r#"{"id":"pain","now":"2026-11-02T08:00:30Z","profile":{},"readings":[
                {"id":"a","kind":"bp","measured_at":"2026-11-02T08:00:00Z","systolic":24.0,"diastolic":12,"unit":"kPa","symptoms":["chest_pain"]}]}"#,
             r#"{"id":"pain","findings":[{"rule":"BP-01","family":"bp-high","severity":"pending","readings":["a"]},{"rule":"BP-03","family":"bp-high","severity":"emergency","readings":["a"]},{"rule":"SY-01","family":"symptom","severity":"emergency","readings":["a"]}]}"#,
         ),
         (
-            r#"{"id":"none","now":"2026-11-02T08:00:30Z","profile":{},"future_key":{"x":[1]}}"#,
+            r#"{"id":"none","now":"2026-11-02T08:00:30Z","profile":{},"readings":[],"future_key":{"x":[1]}}"#,
             r#"{"id":"none","findings":[]}"#,
         ),
     ] {
@@ -49,7 +49,7 @@ fn golden_cases() {
 fn numbers_are_exact_at_the_boundary() {
     let gl02 = |value: &str| {
         let case = format!(
-            r#"{{"id":"x","now":"2026-11-02T08:00:00Z","readings":[{{"id":"a","kind":"glucose",
+            r#"{{"id":"x","now":"2026-11-02T08:00:00Z","profile":{{}},"readings":[{{"id":"a","kind":"glucose",
             "measured_at":"2026-11-02T08:00:00Z","value":{value},"unit":"mmol/L"}}]}}"#
         );
         run(&case).contains("GL-02")
@@ -67,7 +67,7 @@ fn numbers_are_exact_at_the_boundary() {
 fn a_duplicate_reading_is_one_and_a_contradiction_is_an_error() {
     let case = |second: &str| {
         format!(
-            r#"{{"id":"x","now":"2026-11-02T08:20:00Z","readings":[
+            r#"{{"id":"x","now":"2026-11-02T08:20:00Z","profile":{{}},"readings":[
             {{"id":"a","kind":"bp","measured_at":"2026-11-02T08:00:00Z","systolic":165,"diastolic":90}},
             {{"id":"a","kind":"bp","measured_at":"2026-11-02T08:00:00Z","systolic":{second},"diastolic":90}}]}}"#
         )
@@ -80,7 +80,7 @@ fn a_duplicate_reading_is_one_and_a_contradiction_is_an_error() {
 fn bad_cases_say_line_and_key() {
     let bp = |rest: &str| {
         format!(
-            r#"{{"id":"x","now":"2026-11-02T08:00:00Z","readings":[{{"id":"a","kind":"bp","measured_at":"2026-11-02T08:00:00Z",{rest}}}]}}"#
+            r#"{{"id":"x","now":"2026-11-02T08:00:00Z","profile":{{}},"readings":[{{"id":"a","kind":"bp","measured_at":"2026-11-02T08:00:00Z",{rest}}}]}}"#
         )
     };
     let glucose = |rest: &str| bp(rest).replace("\"bp\"", "\"glucose\"");
@@ -89,10 +89,26 @@ fn bad_cases_say_line_and_key() {
         ("[]".to_owned(), "line 3"),
         (r#"{"id":"x"}"#.to_owned(), "missing field `now`"),
         (
-            r#"{"id":{},"now":"2026-11-02T08:00:00Z"}"#.to_owned(),
+            r#"{"id":{},"now":"2026-11-02T08:00:00Z","profile":{},"readings":[]}"#.to_owned(),
             "id: must be a text",
         ),
         (r#"{"id":"x","now":"yesterday"}"#.to_owned(), "line 3"),
+        (
+            r#"{"id":"x","now":"2026-11-02T08:00:00Z","readings":[]}"#.to_owned(),
+            "missing field `profile`",
+        ),
+        (
+            r#"{"id":"x","now":"2026-11-02T08:00:00Z","profile":{}}"#.to_owned(),
+            "missing field `readings`",
+        ),
+        (
+            r#"["x","2026-11-02T08:00:00Z",{},[]]"#.to_owned(),
+            "invalid type: sequence, expected an object",
+        ),
+        (
+            r#"{"id":"x","now":"2026-11-02T08:00:00Z","profile":[1960,[],[]],"readings":[]}"#.to_owned(),
+            "invalid type: sequence, expected an object",
+        ),
         (
             bp(r#""systolic":120"#),
             r#"case "x": reading "a" diastolic: is missing"#,
@@ -152,10 +168,40 @@ fn bad_cases_say_line_and_key() {
 
 #[test]
 fn a_bad_line_does_not_stop_the_others() {
-    let text = "{\"id\":1,\"now\":\"2026-11-02T08:00:00Z\"}\n\nnonsense\n{\"id\":2,\"now\":\"2026-11-02T08:00:00Z\"}\n";
+    let text = "{\"id\":1,\"now\":\"2026-11-02T08:00:00Z\",\"profile\":{},\"readings\":[]}\n\nnonsense\n\
+        {\"id\":2,\"now\":\"2026-11-02T08:00:00Z\",\"profile\":{},\"readings\":[]}\n";
 
     let results: Vec<_> = evaluate_lines(rules(), text).collect();
     assert_eq!(results.len(), 3);
     assert!(results[0].is_ok() && results[2].is_ok());
     assert!(results[1].as_ref().unwrap_err().to_string().starts_with("line 3: "));
+}
+
+#[test]
+fn a_birth_year_is_from_1900_to_the_year_of_now_in_the_zone() {
+    let case = |year: &str, now: &str| {
+        let text = format!(r#"{{"id":"x","now":"{now}","profile":{{"birth_year":{year}}},"readings":[]}}"#);
+        evaluate_line(rules(), 3, &text).map_err(|e| e.to_string())
+    };
+    let noon = "2026-11-02T12:00:00Z";
+    assert!(case("1900", noon).is_ok() && case("2026", noon).is_ok() && case("null", noon).is_ok());
+    for year in ["1899", "2027", "60", "-1960"] {
+        let text = case(year, noon).unwrap_err();
+        assert!(
+            text.contains("profile.birth_year: must be from 1900 to the year of now, 2026"),
+            "{text}"
+        );
+    }
+    assert!(case("2027", "2026-12-31T16:00:00Z").is_ok());
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over_on_the_first_line_only() {
+    let case = r#"{"id":1,"now":"2026-11-02T08:00:00Z","profile":{},"readings":[]}"#;
+    let marked = format!("\u{feff}{case}");
+    assert!(evaluate_line(rules(), 1, &marked).is_ok());
+    assert!(evaluate_line(rules(), 2, &marked).is_err());
+    let results: Vec<_> = evaluate_lines(rules(), &marked).collect();
+    assert!(results.len() == 1 && results[0].is_ok());
+    assert_eq!(evaluate_lines(rules(), "\u{feff}\n").count(), 0);
 }

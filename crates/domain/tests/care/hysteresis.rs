@@ -207,8 +207,60 @@ fn symptoms_and_bp_03_wait_for_a_person() {
 
 #[test]
 fn evidence_ends_with_its_window() {
-    assert_eq!(found(&[mmol(0, 35)], 30 * DAY - 1), ["GL-01"]);
-    assert_eq!(found(&[mmol(0, 35)], 30 * DAY), Vec::<&str>::new());
+    assert_eq!(found(&[mmol(0, 35)], 90 * DAY - 1), ["GL-01"]);
+    assert_eq!(found(&[mmol(0, 35)], 90 * DAY), Vec::<&str>::new());
+}
+
+#[test]
+fn nothing_that_needs_a_person_or_a_clear_condition_lapses_within_the_quarter() {
+    for rule in Rule::ALL.iter().filter(|r| **r != Rule::Bp01) {
+        assert_eq!(rules().common(*rule).evidence_for.num_days(), 90, "{rule}");
+    }
+    let last_day = 89 * DAY;
+    assert_eq!(found(&pair(0, 185, 95), last_day), ["BP-02", "BP-05"]);
+    assert_eq!(found(&pair(0, 85, 55), last_day), ["BP-06"]);
+    assert_eq!(found(&[mmol(0, 180), mmol(20, 180)], last_day), ["GL-03", "GL-04"]);
+}
+
+#[test]
+fn a_confirmed_bp_02_outlives_a_second_pair_until_its_outcome_is_recorded() {
+    let severe = vec![bp(0, 185, 85), bp(1, 183, 85)];
+    let readings = [severe.clone(), vec![bp(5, 149, 80), bp(6, 149, 80)]].concat();
+    let open = assess_at(&diabetic(), &readings, 7);
+    assert_eq!(rules_true(&open), ["BP-02"]);
+    assert!(finding(&open, Rule::Bp02).marks.contains(&Mark::Recovered));
+    assert!(!finding(&open, Rule::Bp02).marks.contains(&Mark::Unconfirmed));
+    let settled = contacted(Family::BpHigh, &severe);
+    assert!(assess_settled(&readings, &settled, 7).findings.is_empty());
+    // An outcome does not help while the new pair is not below 160/100.
+    let still = [severe, pair(5, 160, 80)].concat();
+    assert_eq!(rules_true(&assess_settled(&still, &settled, 7)), ["BP-02", "BP-05"]);
+}
+
+#[test]
+fn a_severe_pair_is_not_diluted_by_later_readings_of_its_sitting() {
+    // 184 and 176 make 180; the mean of all four is 165.
+    let repeat = [vec![bp(0, 190, 85), bp(6, 184, 85), bp(7, 176, 85)], pair(9, 150, 85)].concat();
+    assert_eq!(found(&repeat, 11), ["BP-02", "BP-05"]);
+    let evidence = finding(&assess_at(&diabetic(), &repeat, 11), Rule::Bp02).evidence.len();
+    assert_eq!(evidence, 3);
+}
+
+#[test]
+fn the_levels_of_pregnancy_outlive_a_second_pair_too() {
+    use carepost_domain::care::rule::Severity;
+    use carepost_domain::people::Condition;
+    let pregnant = with(&[Condition::Pregnant], &[], 1995);
+    let of = |readings: &[CareReading]| {
+        let assessment = assess_at(&pregnant, readings, 20);
+        severity(&assessment, Rule::Bp02)
+    };
+    let severe = vec![bp(0, 165, 85), bp(1, 163, 85)];
+    assert_eq!(of(&[severe, pair(5, 120, 80)].concat()), Some(Severity::Emergency));
+    // 150 and 150 are high; the mean of all four is 135.
+    assert_eq!(of(&[pair(0, 150, 85), pair(2, 120, 80)].concat()), Some(Severity::High));
+    // A lone severe value is decided by the new pair as before.
+    assert_eq!(of(&[vec![bp(0, 165, 85)], pair(6, 120, 80)].concat()), None);
 }
 
 #[test]

@@ -156,11 +156,51 @@ fn a_severe_repeat_before_the_rest_is_over_confirms() {
     let readings = [bp(0, 185, 100), bp(1, 187, 100)];
     assert_eq!(grouped(&readings, 2).len(), 1);
     assert_eq!(found(&readings, 2), ["BP-01", "BP-02", "BP-05"]);
-    // And a new pair after the rest still decides.
+    // A new pair after the rest ends the waiting, and not what is confirmed.
+    let again = [readings.to_vec(), pair(7, 148, 80)].concat();
+    assert_eq!(found(&again, 9), ["BP-02"]);
+    assert_eq!(grouped(&again, 9)[0].next, NextStep::Done);
+}
+
+#[test]
+fn a_pair_that_comes_late_ends_the_waiting_only() {
+    use carepost_domain::care::evaluate::Mark;
+    use carepost_domain::care::rule::Rule;
+    let lone = [vec![bp(0, 185, 85)], vec![bp(16, 130, 80)]].concat();
+    assert_eq!(found(&lone, 16), ["BP-01", "BP-02", "BP-05"]);
+    let late = [vec![bp(0, 185, 85)], pair(16, 130, 80)].concat();
+    let assessment = assess_at(&diabetic(), &late, 17);
+    assert_eq!(rules_true(&assessment), ["BP-02"]);
+    assert!(finding(&assessment, Rule::Bp02).marks.contains(&Mark::Unconfirmed));
+}
+
+#[test]
+fn unusable_readings_are_not_mixed_into_a_usable_mean() {
+    let artefact = bp(0, 50, 30).flag(Flag::BodyMovement);
+    let usable = [bp(1, 105, 65), bp(2, 105, 65)];
     assert_eq!(
-        found(&[readings.to_vec(), pair(7, 148, 80)].concat(), 9),
+        found(&[vec![artefact.clone()], usable.to_vec()].concat(), 3),
         Vec::<&str>::new()
     );
+    // A lone usable reading is not made low by an artefact either, but a flag does not hide that both are low.
+    assert_eq!(found(&[artefact, bp(1, 105, 65)], 30), Vec::<&str>::new());
+    assert_eq!(
+        found(&[bp(0, 80, 50).flag(Flag::BodyMovement), bp(1, 85, 55)], 2),
+        ["BP-06"]
+    );
+    // Readings that are only labelled with caution are usable.
+    assert_eq!(
+        found(&[bp(0, 80, 50).flag(Flag::IrregularPulse), bp(1, 88, 55)], 2),
+        ["BP-06"]
+    );
+    // The same above: 158 and 160 make 159; with the artefact it would be 186.
+    let high = [
+        bp(0, 190, 95),
+        bp(6, 239, 95).flag(Flag::BodyMovement),
+        bp(7, 158, 85),
+        bp(8, 160, 85),
+    ];
+    assert_eq!(found(&high, 9), Vec::<&str>::new());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use carepost_domain::admission::{Facts, Refused, admit};
 use carepost_domain::care::rule_set::RuleSet;
-use carepost_domain::consent::{Grant, Purpose};
+use carepost_domain::consent::{Grant, Purpose, not_before as consent_not_before};
 use carepost_domain::id::MemberId;
 use carepost_domain::meter::{Binding, Meter};
 use carepost_domain::quarantine::Reason;
@@ -67,6 +67,11 @@ pub(crate) async fn batch(
     }
 
     let known = load_known(conn, &incoming.items).await?;
+    // The batch may have waited behind a withdrawal that is on record by now.
+    let now = known
+        .grants
+        .values()
+        .fold(now, |latest, grants| consent_not_before(grants, latest));
     let mut candidates = Vec::new();
     for (seq, item) in (incoming.first_seq..).zip(&incoming.items) {
         // What was refused stays refused, so that a repeat gives the same receipt.

@@ -36,7 +36,7 @@ statements! {
     COMPLETE = "DELETE FROM job WHERE id = $1 AND leased_by = $2 AND generation = $3";
     RELEASE = "UPDATE job SET leased_by = NULL, lease_until = NULL WHERE id = $1 AND leased_by = $2";
     FAIL = "UPDATE job SET leased_by = NULL, lease_until = NULL, state = $3, due_at = $4, last_error = $5
-        WHERE id = $1 AND leased_by = $2";
+        WHERE id = $1 AND leased_by = $2 AND generation = $6";
     PARKED = "SELECT id, kind, member, attempts, last_error FROM job WHERE state = 'parked' ORDER BY due_at, id LIMIT $1";
 }
 
@@ -143,6 +143,7 @@ async fn park(conn: &mut Conn, row: &Row, worker: Uuid, why: &str) -> Result<(),
         .bind("parked")
         .bind(row.due_at)
         .bind(cut(why, MAX_ERROR_CHARS))
+        .bind(row.generation)
         .execute(conn)
         .await
         .doing("park a job")?;
@@ -160,7 +161,11 @@ pub(crate) async fn complete(conn: &mut Conn, job: &Job, worker: Uuid) -> Result
     if done.rows_affected() > 0 {
         return Ok(());
     }
-    // Rescheduled while it ran: it waits for its new time.
+    release(conn, job, worker).await
+}
+
+/// A job that was rescheduled while it ran waits for its new time.
+async fn release(conn: &mut Conn, job: &Job, worker: Uuid) -> Result<(), JobError> {
     let released = sqlx::query(RELEASE)
         .bind(job.id)
         .bind(worker)
@@ -199,14 +204,16 @@ pub(crate) async fn fail(
         .bind(state)
         .bind(us(due))
         .bind(cut(error, MAX_ERROR_CHARS))
-        .execute(conn)
+        .bind(job.generation)
+        .execute(&mut *conn)
         .await
         .doing("record a failed job")?;
     if failed.rows_affected() > 0 {
-        Ok(outcome)
-    } else {
-        Err(JobError::LeaseLost)
+        return Ok(outcome);
     }
+    // What failed was the job as it was before; its new time stands.
+    release(conn, job, worker).await?;
+    Ok(outcome)
 }
 
 pub(crate) async fn parked(conn: &mut Conn, limit: i64) -> Result<Vec<ParkedJob>, JobError> {

@@ -1,13 +1,13 @@
 //! Meters and who owns which.
 
 use carepost_domain::Id;
-use carepost_domain::id::{BindingId, MeterId};
+use carepost_domain::id::{BindingId, MeterId, StoreId};
 use carepost_domain::meter::{Binding, Meter, MeterRole};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::counter::{self, Counter};
-use super::people::lock_members;
+use super::people::{self, lock_members};
 use super::{Conn, audit, fleet, ids};
 use crate::audit::Entry;
 use crate::codec::{code, instant, instant_opt, narrow, parse, us};
@@ -262,6 +262,7 @@ pub(crate) async fn end_binding(
     by: &By,
     id: BindingId,
     end: DateTime<Utc>,
+    scope: Option<StoreId>,
 ) -> Result<(), PeopleError> {
     let row: Option<BindingRow> = sqlx::query_as(BINDING)
         .bind(id.uuid())
@@ -272,6 +273,15 @@ pub(crate) async fn end_binding(
         .map(BindingRow::into_model)
         .transpose()?
         .ok_or(PeopleError::BindingUnknown(id))?;
+    if let Some(store) = scope {
+        let here = find_meters(conn, &[binding.meter.uuid()]).await?;
+        let members = people::find_members(conn, &[binding.member.uuid()]).await?;
+        let theirs = here.iter().any(|meter| meter.store == store)
+            || members.iter().any(|record| record.member.home_store == store);
+        if !theirs {
+            return Err(PeopleError::BindingUnknown(id));
+        }
+    }
     let end = instant(us(end))?;
     if binding.valid_to == Some(end) {
         return Ok(());

@@ -1,6 +1,6 @@
 //! Readings: loaded for evaluation, and shown under the consent gate.
 
-use carepost_domain::consent::{Grant, Purpose, gate};
+use carepost_domain::consent::{Grant, Purpose, gate, not_before};
 use carepost_domain::id::MemberId;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -80,6 +80,7 @@ pub(crate) async fn open_grants(
     now: DateTime<Utc>,
 ) -> Result<Option<Vec<Grant>>, Fault> {
     let grants = consent::find_grants(conn, &[member.uuid()]).await?;
+    let now = not_before(&grants, now);
     let open = grants
         .iter()
         .any(|grant| grant.purpose == Purpose::CareRecord && grant.holds_at(now));

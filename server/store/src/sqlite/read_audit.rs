@@ -26,7 +26,7 @@ struct Waiting {
 /// Commits the entries, alone or in a group. On an error nothing that was read may be shown.
 pub(crate) async fn commit(engine: &Engine, entries: Vec<Entry>) -> Result<(), Fault> {
     const ATTEMPT: &str = "record who read what";
-    let (tell, mut told) = oneshot::channel();
+    let (tell, told) = oneshot::channel();
     {
         let mut waiting = engine.read_audit.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= MAX_WRITERS_WAITING {
@@ -49,9 +49,12 @@ pub(crate) async fn commit(engine: &Engine, entries: Vec<Entry>) -> Result<(), F
             }
         }
         result?;
+    } else {
+        // Nothing to write: the next writer need not wait while we wait for our group.
+        drop(permit);
     }
-    // Whoever held the permit before us has decided about our rows.
-    match told.try_recv() {
+    // Whoever took our rows with its group tells us; its end without a word is a failure.
+    match told.await {
         Ok(true) => Ok(()),
         _ => Err(Fault::new(
             ATTEMPT,

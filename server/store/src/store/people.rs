@@ -1,7 +1,7 @@
 //! Members, meters, bindings and consent.
 
 use carepost_domain::consent::Purpose;
-use carepost_domain::id::{BindingId, MemberId, MeterId};
+use carepost_domain::id::{BindingId, MemberId, MeterId, StoreId};
 use carepost_domain::meter::Meter;
 use carepost_domain::people::{Condition, DrugClass, Member, MemberCode};
 use chrono::{DateTime, Utc};
@@ -92,14 +92,21 @@ impl Store {
         write!(self, Priority::Staff, |conn| sql::meters::bind(conn, by, request))
     }
 
-    /// Ends a binding at an instant; the same end again is no change.
+    /// Ends a binding at an instant; the same end again is no change. With `scope`, only a binding whose meter stands in that
+    /// store or whose member belongs to it; any other looks as if there were none.
     ///
     /// # Errors
     /// [`PeopleError::BindingUnknown`], [`PeopleError::BindingEnd`].
     #[tracing::instrument(name = "store.end_binding", skip_all)]
-    pub async fn end_binding(&self, by: &By, binding: BindingId, end: DateTime<Utc>) -> Result<(), PeopleError> {
+    pub async fn end_binding(
+        &self,
+        by: &By,
+        binding: BindingId,
+        end: DateTime<Utc>,
+        scope: Option<StoreId>,
+    ) -> Result<(), PeopleError> {
         write!(self, Priority::Staff, |conn| sql::meters::end_binding(
-            conn, by, binding, end
+            conn, by, binding, end, scope
         ))
     }
 

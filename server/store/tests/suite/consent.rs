@@ -49,6 +49,25 @@ pub(crate) async fn a_grant_is_recorded_with_its_evidence(bench: Bench) {
     ));
 }
 
+pub(crate) async fn who_waited_behind_a_withdrawal_comes_after_it(bench: Bench) {
+    bench.send(vec![bench.glucose(25, 1, bench.now - minutes(2))]).await;
+    let later = carepost_store::model::By::staff(bench.pharmacist, bench.now + minutes(1));
+    bench
+        .store
+        .withdraw(&later, bench.member, Purpose::CareRecord)
+        .await
+        .unwrap();
+    // Both looked at the clock before the withdrawal and got the writer after it.
+    let outcome = bench.send(vec![bench.glucose(24, 2, bench.now - minutes(1))]).await;
+    assert!(outcome.new_readings.is_empty(), "{outcome:?}");
+    let change = bench
+        .store
+        .reassess_member(&bench.by(), bench.member, &bench.rules)
+        .await
+        .unwrap();
+    assert!(!change.is_any(), "{change:?}");
+}
+
 pub(crate) async fn a_withdrawal_closes_everything_in_one_step(bench: Bench) {
     let by = bench.by();
     bench.send(vec![bench.glucose(25, 1, bench.now - minutes(2))]).await;

@@ -86,7 +86,7 @@ pub(crate) async fn changes_come_in_the_order_of_their_version(bench: Bench) {
 
     bench
         .store
-        .end_binding(&bench.by(), id(0xA1), bench.now + minutes(1))
+        .end_binding(&bench.by(), id(0xA1), bench.now + minutes(1), None)
         .await
         .unwrap();
     bench.join(id(0x82), "CP-0002", Vec::new()).await;

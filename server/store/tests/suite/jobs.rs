@@ -73,6 +73,28 @@ pub(crate) async fn a_job_rescheduled_while_it_runs_waits_for_its_new_time(bench
     bench.store.complete_job(&again[0], TWO).await.unwrap();
 }
 
+pub(crate) async fn a_failure_does_not_undo_a_new_schedule(bench: Bench) {
+    let jobs = bench.store.lease_due_jobs(ONE, LEASE, 9, bench.now).await.unwrap();
+    let later = By::staff(bench.pharmacist, bench.now + minutes(3));
+    bench
+        .store
+        .set_drugs(&later, bench.member, &[carepost_domain::people::DrugClass::Insulin])
+        .await
+        .unwrap();
+    bench
+        .store
+        .fail_job(&jobs[0], ONE, "not today", bench.now)
+        .await
+        .unwrap();
+    let again = bench.store.lease_due_jobs(TWO, LEASE, 9, later.at).await.unwrap();
+    assert_eq!(
+        (again.len(), again[0].attempts),
+        (1, 0),
+        "due at its new time, with all its attempts"
+    );
+    bench.store.complete_job(&again[0], TWO).await.unwrap();
+}
+
 pub(crate) async fn a_job_that_keeps_failing_is_parked(bench: Bench) {
     let mut now = bench.now;
     for attempt in 1.. {

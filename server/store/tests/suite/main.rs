@@ -44,7 +44,7 @@ const BEHAVIOURS: &[Behaviour] = behaviours! {
     staff: a_login_belongs_to_one_person, a_session_ends_by_time_or_by_hand, failed_logins_are_counted_and_forgotten;
     people: a_member_is_added_once_and_found_by_code, conditions_and_drugs_are_replaced, a_meter_is_registered_once,
         a_meter_or_slot_has_one_owner_at_a_time;
-    consent: a_grant_is_recorded_with_its_evidence, a_withdrawal_closes_everything_in_one_step,
+    consent: a_grant_is_recorded_with_its_evidence, a_withdrawal_closes_everything_in_one_step, who_waited_behind_a_withdrawal_comes_after_it,
         other_purposes_leave_care_alone;
     down: a_snapshot_has_the_stores_scope_and_no_more, changes_come_in_the_order_of_their_version,
         a_binding_brings_a_member_of_another_store_into_scope;
@@ -64,7 +64,7 @@ const BEHAVIOURS: &[Behaviour] = behaviours! {
         new_conditions_are_judged_at_the_next_assessment;
     outcomes: somebody_else_was_faster, a_contact_and_a_good_value_clear_the_alert, nobody_answered,
         a_false_alarm_resolves_it, a_booked_measurement_is_a_task, only_staff_may_act;
-    jobs: a_job_is_leased_by_one_worker_at_a_time, a_job_rescheduled_while_it_runs_waits_for_its_new_time,
+    jobs: a_job_is_leased_by_one_worker_at_a_time, a_job_rescheduled_while_it_runs_waits_for_its_new_time, a_failure_does_not_undo_a_new_schedule,
         a_job_that_keeps_failing_is_parked, an_unknown_kind_is_parked, counts_say_what_waits;
     audit: the_chain_finds_an_altered_row, the_chain_finds_a_missing_end, sealing_goes_on_where_it_stopped;
     races: overlapping_batches_in_opposite_order_both_commit, one_of_two_acknowledgements_wins,

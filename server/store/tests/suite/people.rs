@@ -118,9 +118,20 @@ pub(crate) async fn a_meter_or_slot_has_one_owner_at_a_time(bench: Bench) {
         bench.store.bind_meter(&by, &second).await,
         Err(PeopleError::BindingOverlaps { .. })
     ));
-    bench.store.end_binding(&by, id(0xA1), bench.now).await.unwrap();
-    bench.store.end_binding(&by, id(0xA1), bench.now).await.unwrap();
-    let later = bench.store.end_binding(&by, id(0xA1), bench.now + minutes(1)).await;
+    let elsewhere = Some(id(0x5707));
+    assert!(
+        matches!(
+            bench.store.end_binding(&by, id(0xA1), bench.now, elsewhere).await,
+            Err(PeopleError::BindingUnknown(_))
+        ),
+        "another store's pharmacist does not even see it"
+    );
+    bench.store.end_binding(&by, id(0xA1), bench.now, None).await.unwrap();
+    bench.store.end_binding(&by, id(0xA1), bench.now, None).await.unwrap();
+    let later = bench
+        .store
+        .end_binding(&by, id(0xA1), bench.now + minutes(1), None)
+        .await;
     assert!(matches!(later, Err(PeopleError::BindingEnd(_))));
     bench
         .store
@@ -168,7 +179,7 @@ pub(crate) async fn a_meter_or_slot_has_one_owner_at_a_time(bench: Bench) {
         Err(PeopleError::MeterUnknown(_))
     ));
     assert!(matches!(
-        bench.store.end_binding(&by, id(0xCF), bench.now).await,
+        bench.store.end_binding(&by, id(0xCF), bench.now, None).await,
         Err(PeopleError::BindingUnknown(_))
     ));
 }

@@ -57,8 +57,11 @@ fn trigger(context: Context<'_>, session: &Session, ids: &[ReadingId], limit: Ap
     }
 }
 
-/// BP-01: severe readings that wait for a new pair.
+/// BP-01: severe readings that wait for a new pair, however late it comes.
 fn pending(state: &mut State<'_>, session: &Session) {
+    if session.inner.answered {
+        return;
+    }
     let context = state.context;
     let fresh_for = context.rule_set.bp01.common.fresh_for;
     for severe in &session.inner.severe {
@@ -85,7 +88,8 @@ fn single(session: &Session, severe: &SevereReading, limit: AppliedLimit, severi
     }
 }
 
-/// BP-02: a severe mean, a severe mean once flags are put aside, or a severe reading that was not repeated in time.
+/// BP-02: a severe mean, a severe mean of readings with fault flags where there is no other pair, or a severe reading that
+/// was not repeated in time.
 fn severe_mean(state: &mut State<'_>, session: &Session) {
     let context = state.context;
     let level = |mean: Option<SessionMean>| {
@@ -115,11 +119,22 @@ fn severe_mean(state: &mut State<'_>, session: &Session) {
     if let Some(judged) = judged {
         raise(state, judged, &session.used, false);
     }
+    // What a pair of the sitting said stays said when lower readings are added to it.
+    for peak in &session.inner.peaks {
+        if let Some(level) = level(Some(*peak))
+            && judged.is_none_or(|judged| level.severity > judged.severity)
+        {
+            let ids = session.used.get(..peak.readings).unwrap_or_default();
+            raise(state, level, ids, false);
+        }
+    }
     // "No flag ever suppresses BP-02": what the readings would say without their flags is said, as unconfirmed.
-    if let Some(despite) = level(session.inner.mean_despite_flags)
-        && judged.is_none_or(|judged| despite.severity > judged.severity)
-    {
-        raise(state, despite, &session.readings, true);
+    let despite = context.limits.bp02.iter().find(|l| {
+        let reaches = |systolic, diastolic| l.at_or_above.is_reached(systolic, diastolic);
+        session.mean_without_usable_pair(reaches).is_some()
+    });
+    if let Some(despite) = despite {
+        raise(state, *despite, &session.readings, true);
     }
     // Where BP-05 is off, a lone reading raises the level that stands in for it, at close as BP-05 would.
     let lone = [session.mean, session.inner.mean_despite_flags]
@@ -160,7 +175,7 @@ fn severe_mean(state: &mut State<'_>, session: &Session) {
         let limit = context.limits.bp02_clears_below;
         mean.is_some_and(|m| m.readings >= 2 && limit.is_above_both(m.systolic_mmhg, m.diastolic_mmhg))
     };
-    if !raised && !session.waits_for_new_pair() && clears(session.mean) && clears(session.inner.mean_despite_flags) {
+    if !raised && session.inner.severe.is_empty() && clears(session.mean) && clears(session.inner.mean_despite_flags) {
         state.clear(Rule::Bp02, session.last, session.used.clone());
     }
 }
@@ -235,20 +250,21 @@ fn high_session(state: &mut State<'_>, session: &Session) {
         let limit = AppliedLimit::PressureAtLeast(rule.at_or_above);
         state.raise(Rule::Bp05, trigger(context, session, &session.used, limit, Rule::Bp05));
     } else if mean.readings >= 2
-        && !session.waits_for_new_pair()
+        && session.inner.severe.is_empty()
         && rule.clears_below.is_above_both(mean.systolic_mmhg, mean.diastolic_mmhg)
     {
         state.clear(Rule::Bp05, session.last, session.used.clone());
     }
 }
 
-/// BP-06: a low mean (also once flags are put aside), or a fall below the personal mean with dizziness.
+/// BP-06: a low mean (of readings with fault flags only where there is no other pair), or a fall below the personal mean with dizziness.
 fn low_session(state: &mut State<'_>, session: &Session, earlier: &[&Session]) {
     let context = state.context;
     let rule = &context.rule_set.bp06;
     let judged = session.policy_mean();
     let despite = session.inner.mean_despite_flags.filter(|m| m.readings >= 2);
     let low = |m: &SessionMean| m.systolic_mmhg < rule.systolic_below_mmhg;
+    let low_without_usable_pair = session.mean_without_usable_pair(|systolic, _| systolic < rule.systolic_below_mmhg);
     let link = context.rule_set.symptoms.link;
     let has_near = |codes| {
         context
@@ -268,7 +284,7 @@ fn low_session(state: &mut State<'_>, session: &Session, earlier: &[&Session]) {
             },
             false,
         )
-    } else if despite.as_ref().is_some_and(low) {
+    } else if low_without_usable_pair.is_some() {
         (
             &session.readings,
             AppliedLimit::SystolicBelow {
