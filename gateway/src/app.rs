@@ -106,10 +106,16 @@ async fn assemble(config: Config, clock: Clock, entropy: Entropy) -> anyhow::Res
     }
     let epoch = Epoch::from_bytes(entropy.bytes());
     spool.begin_epoch(epoch).await.context("cannot begin an epoch")?;
-    let desk = Desk::open(spool.clone(), clock.clone(), entropy.clone(), &config.kiosk)
-        .await
-        .context("cannot open the desk")?;
     let trust = ClockTrust::new(clock.clone(), &config.clock);
+    let desk = Desk::open(
+        spool.clone(),
+        clock.clone(),
+        entropy.clone(),
+        trust.clone(),
+        &config.kiosk,
+    )
+    .await
+    .context("cannot open the desk")?;
     Ok(Parts {
         config: Arc::new(config),
         identity: Arc::new(identity),
@@ -218,7 +224,7 @@ async fn tidy(parts: Parts, soft: CancellationToken) -> anyhow::Result<()> {
         if swept.is_none_or(|at| now.saturating_sub(at) >= SWEEP_EVERY) {
             swept = Some(now);
             parts.trust.look_for_marker();
-            tolerate(parts.spool.sweep(parts.clock.now()).await)?;
+            tolerate(parts.spool.sweep(parts.clock.now(), parts.trust.is_trusted()).await)?;
         }
     }
 }

@@ -5,7 +5,6 @@
 
 use carepost_contract::v1::WireReading;
 use carepost_domain::attribution::{Sitting, by_binding, by_sitting};
-use carepost_domain::consent::{Purpose, gate};
 use carepost_domain::id::{MemberId, SittingId};
 use carepost_domain::meter::{Meter, MeterRole};
 use carepost_domain::quarantine::Reason;
@@ -13,12 +12,15 @@ use carepost_domain::reading::{Attribution, Place, Reading};
 use carepost_domain::record::{Packet, Record, decode};
 use carepost_domain::time::{MeasuredTime, TimeEvidence, measured_time};
 use carepost_gatt::{glucose, uuid16};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::down::DownCopy;
 use crate::sitting::SittingFacts;
 use crate::spool::{Counter, KeptSitting, NewPacket, PendingRow, Settlement};
+
+/// How much later than its receipt a shared meter's record may claim to be measured: clocks of whole minutes.
+const AHEAD_OF_RECEIPT: TimeDelta = TimeDelta::seconds(60);
 
 /// What a shared meter's packet is, before anything is written.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,8 +88,19 @@ fn sends_at_once(packet: &NewPacket) -> bool {
     packet.characteristic == uuid16::BLOOD_PRESSURE_MEASUREMENT
 }
 
-fn consents(copy: &DownCopy, member: MemberId, measured_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-    gate(copy.grants_of(member), member, Purpose::CareRecord, measured_at, now).is_ok()
+/// Whether consent permits to keep a packet of which only the receipt is known. The hands of a clock that is not believed
+/// say nothing about it, so that then only the present counts.
+fn may_keep(copy: &DownCopy, member: MemberId, packet: &NewPacket, now: DateTime<Utc>) -> bool {
+    if packet.clock_trusted {
+        copy.permits(member, packet.received_at, now)
+    } else {
+        copy.consents(member, now)
+    }
+}
+
+/// Whether a meter's time is later than the receipt can explain. What a clock that is not believed says cannot tell.
+fn is_ahead(packet: &NewPacket, measured_at: DateTime<Utc>) -> bool {
+    packet.clock_trusted && measured_at > packet.received_at + AHEAD_OF_RECEIPT
 }
 
 /// Decides about a shared meter's packet when it comes.
@@ -96,44 +109,56 @@ pub(crate) fn shared(packet: &NewPacket, facts: SharedFacts<'_>) -> Shared {
         return consenting_link(packet, facts)
             .map_or(Shared::Undecodable, |sitting| Shared::Keep { sitting, heard: None });
     };
-    let time = measured_time(&evidence(packet, &record, false, facts.zone));
-    match time {
-        Ok(time) => match find(facts.sittings, Some(time.at), packet.received_at, false) {
-            Some(sitting) => in_sitting(
-                sitting,
-                Heard {
-                    record,
-                    measured_at: time.at,
-                },
-                facts,
-            ),
-            None => Shared::Outside,
-        },
-        Err(Reason::TimeUnknown) if sends_at_once(packet) => {
-            let opened_after = |sitting: &SittingFacts| facts.opened_at >= sitting.identified_at;
-            let sitting = find(facts.sittings, None, packet.received_at, facts.first_on_link);
-            match sitting.filter(|sitting| opened_after(sitting)) {
-                Some(sitting) => {
-                    let decided = in_sitting(
-                        sitting,
-                        Heard {
-                            record,
-                            measured_at: packet.received_at,
-                        },
-                        facts,
-                    );
-                    match decided {
-                        // Written down at once; settled when the link is over and nothing else came.
-                        Shared::Keep { sitting, .. } => Shared::Keep { sitting, heard: None },
-                        other => Shared::AtLinkEnd(Box::new(other)),
-                    }
-                }
-                None => Shared::Outside,
+    let aside =
+        || consenting_link(packet, facts).map_or(Shared::Outside, |sitting| Shared::Keep { sitting, heard: None });
+    match measured_time(&evidence(packet, &record, false, facts.zone)) {
+        Ok(time) if is_ahead(packet, time.at) => aside(),
+        Ok(time) => {
+            let heard = Heard {
+                record,
+                measured_at: time.at,
+            };
+            // The times of sittings and of meters can be compared only if both clocks can be believed.
+            let timed = |sitting: &SittingFacts| packet.clock_trusted && sitting.clock_trusted;
+            if let Some(sitting) = find(facts.sittings, timed, Some(time.at), packet.received_at, false) {
+                return in_sitting(sitting, heard, facts);
             }
+            by_link(packet, heard, |sitting| !timed(sitting), facts)
         }
-        Err(_) => {
-            consenting_link(packet, facts).map_or(Shared::Outside, |sitting| Shared::Keep { sitting, heard: None })
+        Err(Reason::TimeUnknown) if sends_at_once(packet) => {
+            let heard = Heard {
+                record,
+                measured_at: packet.received_at,
+            };
+            by_link(packet, heard, |_| true, facts)
         }
+        Err(_) => aside(),
+    }
+}
+
+/// Without times, only the link tells: the first record that came over a link opened after the identification, of a meter
+/// that measures and sends at once, is of that sitting if nothing else comes.
+fn by_link(
+    packet: &NewPacket,
+    heard: Heard,
+    considered: impl Fn(&SittingFacts) -> bool,
+    facts: SharedFacts<'_>,
+) -> Shared {
+    let opened_after = |sitting: &SittingFacts| facts.opened_at >= sitting.identified_at;
+    let found = find(
+        facts.sittings,
+        considered,
+        None,
+        packet.received_at,
+        facts.first_on_link,
+    );
+    let Some(sitting) = found.filter(|sitting| sends_at_once(packet) && opened_after(sitting)) else {
+        return Shared::Outside;
+    };
+    match in_sitting(sitting, heard, facts) {
+        // Written down at once; settled when the link is over and nothing else came.
+        Shared::Keep { sitting, .. } => Shared::Keep { sitting, heard: None },
+        other => Shared::AtLinkEnd(Box::new(other)),
     }
 }
 
@@ -141,7 +166,7 @@ fn in_sitting(sitting: &SittingFacts, heard: Heard, facts: SharedFacts<'_>) -> S
     let id = sitting.sitting.id;
     match sitting.sitting.member {
         None => Shared::Anonymous { sitting: id, heard },
-        Some(member) if consents(facts.copy, member, heard.measured_at, facts.now) => Shared::Keep {
+        Some(member) if facts.copy.permits(member, heard.measured_at, facts.now) => Shared::Keep {
             sitting: id,
             heard: Some(heard),
         },
@@ -156,22 +181,25 @@ fn in_sitting(sitting: &SittingFacts, heard: Heard, facts: SharedFacts<'_>) -> S
 /// The sitting of a consenting member after whose identification the link was opened, and which goes on at receipt: what
 /// comes over such a link can only be theirs or the meter's own nonsense, and may be kept aside.
 fn consenting_link(packet: &NewPacket, facts: SharedFacts<'_>) -> Option<SittingId> {
-    let sitting = find(facts.sittings, None, packet.received_at, true)?;
+    let sitting = find(facts.sittings, |_| true, None, packet.received_at, true)?;
     let member = sitting.sitting.member?;
-    let theirs =
-        facts.opened_at >= sitting.identified_at && consents(facts.copy, member, packet.received_at, facts.now);
+    let theirs = facts.opened_at >= sitting.identified_at && may_keep(facts.copy, member, packet, facts.now);
     theirs.then_some(sitting.sitting.id)
 }
 
 fn find(
     sittings: &[SittingFacts],
+    considered: impl Fn(&SittingFacts) -> bool,
     measured_at: Option<DateTime<Utc>>,
     received_at: DateTime<Utc>,
     live: bool,
 ) -> Option<&SittingFacts> {
     let at = measured_at.unwrap_or(received_at);
     // Only those that cover the instant can be the answer, and there are thousands of others.
-    let covering: Vec<&SittingFacts> = sittings.iter().filter(|facts| facts.sitting.covers(at)).collect();
+    let covering: Vec<&SittingFacts> = sittings
+        .iter()
+        .filter(|facts| facts.sitting.covers(at) && considered(facts))
+        .collect();
     let plain: Vec<Sitting> = covering.iter().map(|facts| facts.sitting.clone()).collect();
     let found = by_sitting(&plain, measured_at, received_at, live)?.id;
     covering.into_iter().find(|facts| facts.sitting.id == found)
@@ -239,18 +267,24 @@ fn awaits_context(row: &PendingRow) -> bool {
 enum Timed {
     /// Only the end of the link shows whether the record came alone.
     NotYet,
-    /// More than one record came, and this one has no usable clock.
+    /// More than one record came or may have come, and this one has no usable clock.
     Backlog,
     Known(Result<MeasuredTime, Reason>),
+}
+
+/// Whether the record came alone over its link, once that is over. Of a link that was interrupted, nobody knows what else
+/// would have come.
+fn alone(row: &PendingRow) -> Option<bool> {
+    row.link.closed.then_some(row.link.records <= 1 && !row.link.unclean)
 }
 
 fn time_of(row: &PendingRow, record: &Record, zone: Tz) -> Timed {
     let packet = &row.packet;
     match measured_time(&evidence(packet, record, false, zone)) {
-        Err(Reason::TimeUnknown) if sends_at_once(packet) => match (row.link.closed, row.link.records) {
-            (false, _) => Timed::NotYet,
-            (true, 0 | 1) => Timed::Known(measured_time(&evidence(packet, record, true, zone))),
-            (true, _) => Timed::Backlog,
+        Err(Reason::TimeUnknown) if sends_at_once(packet) => match alone(row) {
+            None => Timed::NotYet,
+            Some(true) => Timed::Known(measured_time(&evidence(packet, record, true, zone))),
+            Some(false) => Timed::Backlog,
         },
         known => Timed::Known(known),
     }
@@ -265,7 +299,7 @@ fn seated(row: &PendingRow, sitting: &KeptSitting, copy: &DownCopy, zone: Tz, no
     let packet = &row.packet;
     let member = sitting.member;
     let aside = |reason, heard| {
-        if consents(copy, member, packet.received_at, now) {
+        if may_keep(copy, member, packet, now) {
             Decision::quarantine(reason, Some(member), heard)
         } else {
             Decision::forget(Counter::NoConsent)
@@ -278,13 +312,24 @@ fn seated(row: &PendingRow, sitting: &KeptSitting, copy: &DownCopy, zone: Tz, no
         Timed::NotYet => return Decision::Wait,
         Timed::Backlog => return Decision::forget(Counter::OutsideSitting),
         Timed::Known(Err(reason)) => return aside(truest(&record, reason), None),
+        Timed::Known(Ok(time)) if is_ahead(packet, time.at) => {
+            return aside(truest(&record, Reason::TimeInFuture), None);
+        }
         Timed::Known(Ok(time)) => time,
     };
+    // Then it is of this sitting by its link only.
+    if !(packet.clock_trusted && sitting.clock_trusted) {
+        match alone(row) {
+            None => return Decision::Wait,
+            Some(true) => {}
+            Some(false) => return Decision::forget(Counter::OutsideSitting),
+        }
+    }
     let heard = Heard {
         record,
         measured_at: time.at,
     };
-    let permitted = consents(copy, member, time.at, now);
+    let permitted = copy.permits(member, time.at, now);
     let judged = match &heard.record.judged {
         Ok(judged) => judged,
         Err(reason) if permitted => return Decision::quarantine(*reason, Some(member), Some(heard)),
@@ -309,7 +354,7 @@ fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: Dat
             copy,
             sole_owner(meter, bindings, packet.received_at),
             Reason::Undecodable,
-            packet.received_at,
+            packet,
             now,
         );
     };
@@ -324,7 +369,7 @@ fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: Dat
             let owner = by_binding(bindings, meter, record.user_slot, packet.received_at)
                 .ok()
                 .map(|binding| binding.member);
-            return unusable(copy, owner, truest(&record, reason), packet.received_at, now);
+            return unusable(copy, owner, truest(&record, reason), packet, now);
         }
     };
     let binding = match by_binding(bindings, meter, record.user_slot, time.at) {
@@ -333,7 +378,7 @@ fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: Dat
     };
     // Consent is asked before anything else is found wrong with the record, so that nothing of a person without consent
     // is kept for another reason.
-    if !consents(copy, binding.member, time.at, now) {
+    if !copy.permits(binding.member, time.at, now) {
         return Decision::forget(Counter::NoConsent);
     }
     let heard = Heard {
@@ -371,11 +416,11 @@ fn unusable(
     copy: &DownCopy,
     owner: Option<MemberId>,
     reason: Reason,
-    received_at: DateTime<Utc>,
+    packet: &NewPacket,
     now: DateTime<Utc>,
 ) -> Decision {
     match owner {
-        Some(member) if !consents(copy, member, received_at, now) => Decision::forget(Counter::NoConsent),
+        Some(member) if !may_keep(copy, member, packet, now) => Decision::forget(Counter::NoConsent),
         owner => Decision::quarantine(reason, owner, None),
     }
 }

@@ -21,6 +21,11 @@ pub enum LinkState {
         /// What went wrong.
         detail: String,
     },
+    /// The spool cannot be written to for now, so that no meter is read.
+    SpoolWaits {
+        /// What went wrong.
+        detail: String,
+    },
     /// The Bluetooth service has no such adapter.
     NoAdapter,
     /// The adapter is switched off.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use carepost_contract::v1::{DownGrant, DownMember, Snapshot};
-use carepost_domain::consent::{Grant, Purpose};
+use carepost_domain::consent::{Grant, Purpose, gate, not_before};
 use carepost_domain::id::{BindingId, GrantId, MemberId, MeterId, StoreId};
 use carepost_domain::meter::{Address, AddressType, Binding, Meter, MeterRole, meter_id};
 use carepost_domain::people::MemberCode;
@@ -102,10 +102,22 @@ impl DownCopy {
         self.grants.get(&member).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a grant of the member holds at `now`.
+    /// Whether a grant of the member holds at `now`, or at the newest grant or withdrawal that the copy holds if that is
+    /// later: a clock that is behind the server's must neither undo a grant nor a withdrawal.
     #[must_use]
     pub fn consents(&self, member: MemberId, now: DateTime<Utc>) -> bool {
-        self.grants_of(member).iter().any(|grant| grant.holds_at(now))
+        let grants = self.grants_of(member);
+        let now = not_before(grants, now);
+        grants.iter().any(|grant| grant.holds_at(now))
+    }
+
+    /// Whether a reading of the member that was measured at `measured_at` passes the gate at `now`, which counts as in
+    /// [`consents`](Self::consents).
+    #[must_use]
+    pub fn permits(&self, member: MemberId, measured_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        let grants = self.grants_of(member);
+        let now = not_before(grants, now);
+        gate(grants, member, Purpose::CareRecord, measured_at, now).is_ok()
     }
 
     /// Whether a meter may be read at all: shared meters always, personal ones only if a present owner has a grant that

@@ -17,6 +17,7 @@ use carepost_domain::{Id, Phi};
 use chrono::SubsecRound as _;
 use tokio::sync::broadcast;
 
+use crate::clock_trust::ClockTrust;
 use crate::config::Kiosk;
 use crate::spool::{Capture, KeptSitting, NewPacket, ReceiptSummary, Spool, SpoolError};
 
@@ -45,6 +46,7 @@ struct Inner {
     spool: Spool,
     clock: Clock,
     entropy: Entropy,
+    trust: ClockTrust,
     idle: Duration,
     longest: Duration,
     state: Mutex<State>,
@@ -105,7 +107,13 @@ impl Desk {
     ///
     /// # Errors
     /// When the spool fails.
-    pub async fn open(spool: Spool, clock: Clock, entropy: Entropy, settings: &Kiosk) -> Result<Self, SpoolError> {
+    pub async fn open(
+        spool: Spool,
+        clock: Clock,
+        entropy: Entropy,
+        trust: ClockTrust,
+        settings: &Kiosk,
+    ) -> Result<Self, SpoolError> {
         let kept = spool.sittings().await?;
         let past = kept
             .into_iter()
@@ -113,6 +121,7 @@ impl Desk {
                 sitting: kept.as_sitting(),
                 identified_at: kept.identified_at,
                 keep_sealed: kept.keep_sealed,
+                clock_trusted: kept.clock_trusted,
             })
             .collect();
         Ok(Self {
@@ -120,6 +129,7 @@ impl Desk {
                 spool,
                 clock,
                 entropy,
+                trust,
                 idle: Duration::from_millis(settings.idle_ms),
                 longest: Duration::from_millis(settings.longest_ms),
                 state: Mutex::new(State {
@@ -159,6 +169,7 @@ impl Desk {
             }
         }
         let now = self.inner.clock.now();
+        let clock_trusted = self.inner.trust.is_trusted();
         let id: SittingId = Id::mint(now, self.inner.entropy.bytes());
         // Meters' clocks show whole seconds: one that was started at once shows the second in which the person came.
         let began = now.trunc_subsecs(0);
@@ -170,6 +181,7 @@ impl Desk {
                 identified_at: now,
                 ended_at: None,
                 keep_sealed: false,
+                clock_trusted,
             };
             self.inner.spool.begin_sitting(&kept).await?;
         }
@@ -189,6 +201,7 @@ impl Desk {
                     },
                     identified_at: now,
                     keep_sealed: false,
+                    clock_trusted,
                 },
                 started: monotonic,
                 last_activity: monotonic,

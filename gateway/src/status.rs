@@ -222,6 +222,7 @@ fn link_in_words(state: &LinkState) -> String {
     match state {
         LinkState::Starting => "starting".to_owned(),
         LinkState::NoBus { detail } => format!("no Bluetooth service ({detail}). Start bluetoothd."),
+        LinkState::SpoolWaits { detail } => format!("no meter is read ({detail}). Make room on the disk."),
         LinkState::NoAdapter => "no adapter. Plug one in, or correct bluetooth.adapter.".to_owned(),
         LinkState::AdapterOff => "adapter switched off. Switch it on: bluetoothctl power on.".to_owned(),
         LinkState::Scanning => "listening for meters".to_owned(),

@@ -12,6 +12,8 @@ use carepost_gatt::blood_pressure::{self, PressureUnit, UserId};
 use carepost_gatt::glucose::{Concentration, ConcentrationUnit, Context, Meal, SampleLocation, SampleType};
 use carepost_gatt::{Decimal, MedFloat, glucose, uuid16};
 use chrono::{DateTime, Datelike as _, TimeDelta, Timelike as _, Utc};
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -261,15 +263,21 @@ impl Bench {
         let (clock, hands) = Clock::manual(now);
         let entropy = Entropy::seeded(1);
         let (spool, recovered) = Spool::open(folder.path(), now).await.unwrap();
-        let desk = Desk::open(spool.clone(), clock.clone(), entropy.clone(), &Kiosk::default())
-            .await
-            .unwrap();
         let settings = ClockSettings {
             synchronised_marker: "".into(),
             ..ClockSettings::default()
         };
         let trust = ClockTrust::new(clock.clone(), &settings);
         trust.note_server_time(now);
+        let desk = Desk::open(
+            spool.clone(),
+            clock.clone(),
+            entropy.clone(),
+            trust.clone(),
+            &Kiosk::default(),
+        )
+        .await
+        .unwrap();
         Self {
             folder,
             spool,
@@ -321,6 +329,15 @@ impl Bench {
 
     pub(crate) async fn status(&self) -> crate::spool::SpoolStatus {
         self.spool.status().await.unwrap()
+    }
+
+    /// Keeps everybody else from writing to the spool until the connection is closed.
+    pub(crate) async fn lock(&self) -> SqliteConnection {
+        let path = self.folder.path().join("spool.sqlite");
+        let options = SqliteConnectOptions::new().filename(path);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+        connection
     }
 
     /// Whether the bytes are anywhere in the folder's files.

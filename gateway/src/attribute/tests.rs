@@ -41,6 +41,7 @@ fn sitting(n: u128, member: Option<MemberId>, from: i64, to: Option<i64>) -> Sit
         },
         identified_at: at(from),
         keep_sealed: false,
+        clock_trusted: true,
     }
 }
 
@@ -204,6 +205,7 @@ fn row(meter: &Meter, raw: Vec<u8>, sitting: Option<u128>, closed: bool, records
             id: LinkId(1),
             opened_at: at(-1),
             closed,
+            unclean: false,
             records,
         },
         followed: false,
@@ -357,6 +359,7 @@ fn kept_sitting(member: MemberId, keep_sealed: bool) -> KeptSitting {
         identified_at: at(-10),
         ended_at: None,
         keep_sealed,
+        clock_trusted: true,
     }
 }
 
@@ -446,6 +449,109 @@ fn a_packet_whose_sitting_or_role_is_gone_is_nobodys() {
         )),
         Counter::OutsideSitting
     );
+}
+
+#[test]
+fn an_interrupted_link_never_shows_that_a_record_came_alone() {
+    let alices = kept_sitting(alice(), false);
+    let mut shared = row(&store_cuff(), pressure(120, None, None), Some(1), true, 1);
+    shared.link.unclean = true;
+    assert_eq!(
+        forgotten(settlement(&shared, Some(&alices), &copy(), at(0))),
+        Counter::OutsideSitting
+    );
+    let mut personal = row(&plain_cuff(), pressure(120, None, None), None, true, 1);
+    personal.link.unclean = true;
+    assert_eq!(
+        aside(settlement(&personal, None, &copy(), at(0))),
+        (Reason::TimeUnknown, Some(alice()))
+    );
+}
+
+/// As [`measured_at`], but one of the clocks was not believed.
+fn unsure(measured: i64, received: i64, opened: i64, first: bool, packet_trusted: bool) -> Shared {
+    let copy = copy();
+    let mut packet = packet(
+        LinkId(1),
+        &store_cuff(),
+        pressure(120, Some(at(measured)), None),
+        at(received),
+    );
+    packet.clock_trusted = packet_trusted;
+    let mut now = sitting(2, Some(alice()), 20, None);
+    now.clock_trusted = packet_trusted;
+    let mut before = sitting(1, Some(alice()), 0, Some(10));
+    before.clock_trusted = false;
+    let facts = SharedFacts {
+        sittings: &[before, now],
+        copy: &copy,
+        zone: copy.zone().unwrap(),
+        opened_at: at(opened),
+        first_on_link: first,
+        now: at(received),
+    };
+    shared(&packet, facts)
+}
+
+#[test]
+fn without_trusted_clocks_only_the_link_says_whose_a_shared_meters_record_is() {
+    // The meter's time names the first sitting, the link the second.
+    let kept = unsure(5, 22, 21, true, false);
+    assert_eq!(kept_in(&kept), Some(2));
+    assert!(
+        matches!(kept, Shared::Keep { heard: None, .. }),
+        "settled at the link's end"
+    );
+    assert_eq!(unsure(21, 22, 19, true, false), Shared::Outside);
+    assert_eq!(unsure(21, 22, 21, false, false), Shared::Outside);
+    // A sitting that began by a clock that was not believed is not found by times, and one that did not only by them.
+    assert_eq!(unsure(5, 22, 21, true, true), Shared::Outside);
+    assert_eq!(kept_in(&unsure(21, 22, 21, true, true)), Some(2));
+}
+
+#[test]
+fn without_trusted_clocks_a_sittings_packet_waits_for_the_link_to_end_without_another() {
+    let alices = kept_sitting(alice(), false);
+    let mut unsure = kept_sitting(alice(), false);
+    unsure.clock_trusted = false;
+    let decide = |sitting: &KeptSitting, trusted: bool, closed: bool, records: u32| {
+        let mut row = row(
+            &store_cuff(),
+            pressure(120, Some(at(-1)), None),
+            Some(1),
+            closed,
+            records,
+        );
+        row.packet.clock_trusted = trusted;
+        settlement(&row, Some(sitting), &copy(), at(0))
+    };
+    for (sitting, trusted) in [(&alices, false), (&unsure, true), (&unsure, false)] {
+        assert_eq!(decide(sitting, trusted, false, 1), Decision::Wait);
+        assert_eq!(outbox(decide(sitting, trusted, true, 1)).member, alice());
+        assert_eq!(forgotten(decide(sitting, trusted, true, 2)), Counter::OutsideSitting);
+    }
+}
+
+#[test]
+fn a_time_later_than_the_receipt_matches_no_sitting() {
+    let sittings = [sitting(1, Some(alice()), 0, None)];
+    assert_eq!(kept_in(&measured_at(3, 2, &sittings)), Some(1));
+    // On a consenting member's own link it is kept aside, elsewhere it is nobody's.
+    let ahead = measured_at(4, 2, &sittings);
+    assert!(matches!(ahead, Shared::Keep { heard: None, .. }), "{ahead:?}");
+    let alices = kept_sitting(alice(), false);
+    assert_eq!(
+        aside(of_seated(pressure(120, Some(at(2)), None), &alices, true, 1)),
+        (Reason::TimeInFuture, Some(alice()))
+    );
+    let outside = of_shared(Over {
+        raw: pressure(120, Some(at(4)), None),
+        received: 2,
+        opened: -1,
+        first: true,
+        sittings: &sittings,
+    });
+    assert_eq!(outside, Shared::Outside);
 }
 
 proptest! {

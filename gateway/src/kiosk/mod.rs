@@ -1,8 +1,8 @@
 //! The kiosk page on loopback: who sits there, what is measured, what it means, and nothing left afterwards (page 6 of the
 //! design, section 3).
 //!
-//! [`flow`] decides what is to be seen and does nothing; [`judge`] puts the rule set's session policy into screens; [`shell`]
-//! joins both to the desk; [`page`] draws; [`routes`] lets a browser in. There is one screen: whoever opens the page on this
+//! `flow` decides what is to be seen and does nothing; `judge` puts the rule set's session policy into screens; `shell`
+//! joins both to the desk; `page` draws; `routes` lets a browser in. There is one screen: whoever opens the page on this
 //! machine sees the same sitting.
 
 mod flow;

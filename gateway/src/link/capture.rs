@@ -313,6 +313,7 @@ impl CaptureTask {
         if let Some(memory) = self.links.remove(&link)
             && let Some((packet, shared)) = memory.held
             && memory.records == 1
+            && end == LinkEnd::Clean
         {
             self.show_from_memory(shared, packet);
         }

@@ -22,7 +22,7 @@ use crate::board::{Board, LinkState};
 use crate::clock_trust::ClockTrust;
 use crate::config::Bluetooth;
 use crate::sitting::Desk;
-use crate::spool::Spool;
+use crate::spool::{Counter, Disposition, Spool, SpoolError};
 
 use capture::{CaptureTask, Message};
 use scan::Scanner;
@@ -110,16 +110,45 @@ pub(crate) enum LinkFault {
     NoAdapter { name: String },
     /// The spool failed.
     #[error(transparent)]
-    Spool(#[from] crate::spool::SpoolError),
+    Spool(#[from] SpoolError),
     /// The capture task has gone.
     #[error("the capture task has gone")]
     CaptureGone,
 }
 
 impl LinkFault {
-    /// Whether a new way to the adapter would help.
-    fn is_of_the_bus(&self) -> bool {
-        !matches!(self, Self::Spool(_) | Self::CaptureGone)
+    /// Whether it may go away by itself: with a new way to the adapter, or with room on the disk.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Spool(error) => error.disposition() == Disposition::Retry,
+            Self::CaptureGone => false,
+            Self::Bus { .. } | Self::NoAnswer { .. } | Self::EventsEnded | Self::NoAdapter { .. } => true,
+        }
+    }
+
+    /// As the board shows it.
+    fn state(&self) -> LinkState {
+        let detail = crate::admit::chain(self);
+        match self {
+            Self::NoAdapter { .. } => LinkState::NoAdapter,
+            Self::Spool(_) => LinkState::SpoolWaits { detail },
+            _ => LinkState::NoBus { detail },
+        }
+    }
+}
+
+/// Adds to a counter. A full disk costs the count and nothing else.
+async fn count(spool: &Spool, counter: Counter) -> Result<(), SpoolError> {
+    match spool.count(counter, 1).await {
+        Err(error) if error.disposition() == Disposition::Retry => {
+            tracing::debug!(
+                error = crate::admit::chain(&error),
+                counter = counter.code(),
+                "not counted"
+            );
+            Ok(())
+        }
+        other => other,
     }
 }
 
@@ -168,16 +197,15 @@ async fn supervise(
             }
             Err(fault) => fault,
         };
-        if !fault.is_of_the_bus() {
+        if !fault.may_pass() {
             return Err(fault.into());
         }
-        let detail = crate::admit::chain(&fault);
-        let state = match fault {
-            LinkFault::NoAdapter { .. } => LinkState::NoAdapter,
-            _ => LinkState::NoBus { detail: detail.clone() },
-        };
+        let state = fault.state();
         if parts.board.link() != state {
-            tracing::warn!(error = detail, "no way to the bluetooth adapter; trying again");
+            tracing::warn!(
+                error = crate::admit::chain(&fault),
+                "meters cannot be read; trying again"
+            );
             parts.board.set_link(state);
         }
         tokio::select! {
@@ -203,4 +231,29 @@ async fn find_adapter(settings: &Bluetooth) -> Result<Adapter, LinkFault> {
     Err(LinkFault::NoAdapter {
         name: settings.adapter.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection as _;
+
+    use super::*;
+    use crate::testing::*;
+
+    #[tokio::test]
+    async fn a_locked_spool_is_waited_for_and_a_broken_one_is_not() {
+        let bench = Bench::new().await;
+        let lock = bench.lock().await;
+        let error = bench.spool.count(Counter::Links, 1).await.unwrap_err();
+        let fault = LinkFault::from(error);
+        assert!(fault.may_pass(), "{fault}");
+        assert!(matches!(fault.state(), LinkState::SpoolWaits { .. }));
+        count(&bench.spool, Counter::ConnectFailures).await.unwrap();
+        lock.close().await.unwrap();
+        count(&bench.spool, Counter::ConnectFailures).await.unwrap();
+        assert_eq!(bench.status().await.counters[Counter::ConnectFailures.code()], 1);
+        bench.spool.close().await;
+        let broken = LinkFault::from(bench.spool.count(Counter::Links, 1).await.unwrap_err());
+        assert!(!broken.may_pass() && !LinkFault::CaptureGone.may_pass());
+    }
 }

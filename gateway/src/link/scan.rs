@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::capture::Message;
 use super::session::{self, SessionEnd, SessionParts};
-use super::{LinkFault, LinkParts, within};
+use super::{LinkFault, LinkParts, count, within};
 use crate::board::LinkState;
 use crate::spool::{Counter, LinkEnd};
 
@@ -228,7 +228,7 @@ impl Scanner {
         if self.counted.len() < MAX_CLASSES && !self.counted.contains_key(id) {
             self.counted.insert(id.clone(), now);
             tracing::info!("a meter that nobody registered is near");
-            self.parts.spool.count(Counter::UnregisteredSeen, 1).await?;
+            count(&self.parts.spool, Counter::UnregisteredSeen).await?;
         }
         Ok(())
     }
@@ -276,7 +276,7 @@ impl Scanner {
             }
             SessionEnd::NotConnected(fault) => {
                 tracing::warn!(meter.id = %meter_id, error = crate::admit::chain(&fault), "meter does not connect");
-                self.parts.spool.count(Counter::ConnectFailures, 1).await?;
+                count(&self.parts.spool, Counter::ConnectFailures).await?;
                 Ok(())
             }
             SessionEnd::Failed(fault) => Err(fault),

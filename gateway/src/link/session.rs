@@ -21,7 +21,7 @@ use super::connect::{att_error, connect, disconnect, jittered};
 use super::{LinkFault, LinkParts, within};
 use crate::admit::chain;
 use crate::board::LinkState;
-use crate::spool::{LinkEnd, LinkId};
+use crate::spool::{Disposition, LinkEnd, LinkId};
 
 /// Values that are handed on together.
 const TAKE: usize = 256;
@@ -137,7 +137,7 @@ impl Session {
         let (mut end, failed) = match result {
             Ok(Collected::Everything) => (LinkEnd::Clean, None),
             Ok(Collected::Interrupted) => (LinkEnd::Unclean, None),
-            Err(fault) if fault.is_of_the_bus() => {
+            Err(fault) if fault.may_pass() => {
                 tracing::warn!(meter.id = %self.meter.id, error = chain(&fault), "link failed");
                 // Whether the bus is there at all decides whether goodbyes are worth waiting for.
                 self.is_connected().await;
@@ -162,9 +162,6 @@ impl Session {
         if !self.bus_lost {
             disconnect(&self.parts.link, &self.peripheral).await;
         }
-        if let Some(fault) = failed {
-            return SessionEnd::Failed(fault);
-        }
         let (done, answer) = oneshot::channel();
         let closed = self
             .send(Message::Closed {
@@ -173,6 +170,13 @@ impl Session {
                 done,
             })
             .await;
+        if let Some(fault) = failed {
+            // Its link is noted as over all the same, if anybody is there to note it.
+            if closed.is_ok() {
+                answer.await.ok();
+            }
+            return SessionEnd::Failed(fault);
+        }
         match (closed, answer.await) {
             (Ok(()), Ok(())) => SessionEnd::Over {
                 end,
@@ -385,12 +389,21 @@ impl Session {
                 tracing::warn!(meter.id = %meter, delivered, reason = ?reason, "fetching glucose records broke off");
             }
         }
-        self.parts
+        let stored = self
+            .parts
             .link
             .spool
             .set_high_water(meter, outcome.high_water(), revision)
-            .await?;
-        Ok(())
+            .await;
+        match stored {
+            Ok(_) => Ok(()),
+            // The records are durable; without the mark they are asked for once more.
+            Err(error) if error.disposition() == Disposition::Retry => {
+                tracing::warn!(meter.id = %meter, error = chain(&error), "the mark of the newest record is not kept");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The value and whatever else is there already, as far as it is of interest.

@@ -51,7 +51,7 @@ pub enum DeskError {
     Spool(#[from] SpoolError),
 }
 
-/// What happened; never a value. Read [`Desk::current`] for what is to be shown.
+/// What happened; never a value. Read `Desk::current` for what is to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KioskEvent {
     /// A sitting began.
@@ -170,4 +170,6 @@ pub(crate) struct SittingFacts {
     pub(crate) sitting: Sitting,
     pub(crate) identified_at: DateTime<Utc>,
     pub(crate) keep_sealed: bool,
+    /// Whether the gateway's clock was believed when it began; meters' times say nothing about it otherwise.
+    pub(crate) clock_trusted: bool,
 }

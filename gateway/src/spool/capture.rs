@@ -54,13 +54,15 @@ impl Spool {
     pub async fn close_link(&self, link: LinkId, end: LinkEnd, now: DateTime<Utc>) -> Result<(), SpoolError> {
         const ATTEMPT: &str = "note the end of a link";
         let mut tx = self.begin(ATTEMPT).await?;
-        let closed: Option<(Uuid, String)> =
-            sqlx::query_as("UPDATE links SET closed_at = $2 WHERE id = $1 AND closed_at IS NULL RETURNING meter, kind")
-                .bind(link.0)
-                .bind(micros(now))
-                .fetch_optional(&mut *tx)
-                .await
-                .attempting(ATTEMPT)?;
+        let closed: Option<(Uuid, String)> = sqlx::query_as(
+            "UPDATE links SET closed_at = $2, unclean = $3 WHERE id = $1 AND closed_at IS NULL RETURNING meter, kind",
+        )
+        .bind(link.0)
+        .bind(micros(now))
+        .bind(end == LinkEnd::Unclean)
+        .fetch_optional(&mut *tx)
+        .await
+        .attempting(ATTEMPT)?;
         if let (Some((meter, kind)), LinkEnd::Unclean) = (closed, end)
             && kind == MeterKind::BloodPressure.code()
         {

@@ -161,7 +161,7 @@ impl Spool {
                 recovered.possible_gaps.push(id(meter));
             }
         }
-        sqlx::query("UPDATE links SET closed_at = $1 WHERE closed_at IS NULL")
+        sqlx::query("UPDATE links SET closed_at = $1, unclean = 1 WHERE closed_at IS NULL")
             .bind(micros(now))
             .execute(&mut *tx)
             .await

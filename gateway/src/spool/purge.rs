@@ -4,8 +4,7 @@
 use std::collections::BTreeSet;
 
 use carepost_contract::v1::WireReading;
-use carepost_domain::consent::{Purpose, gate};
-use carepost_domain::id::MemberId;
+use carepost_domain::id::{MemberId, MeterId};
 use carepost_domain::meter::MeterRole;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteConnection;
@@ -21,28 +20,18 @@ const ATTEMPT: &str = "purge what consent no longer permits";
 
 impl Spool {
     /// Destroys sealed readings after 72 hours, bounds the quarantine, applies consent that ended by its own date, drops
-    /// old links and sittings, and empties the write-ahead log of forgotten bytes.
+    /// old links and sittings, and empties the write-ahead log of forgotten bytes. What ends by time alone ends only while
+    /// the clock is `trusted`, for a wrong one would destroy what nobody gave up.
     ///
     /// # Errors
     /// When the engine fails.
-    pub async fn sweep(&self, now: DateTime<Utc>) -> Result<Swept, SpoolError> {
+    pub async fn sweep(&self, now: DateTime<Utc>, trusted: bool) -> Result<Swept, SpoolError> {
         const ATTEMPT: &str = "sweep the spool";
         let copy = self.down();
         let mut tx = self.begin(ATTEMPT).await?;
-        let expired = sqlx::query("DELETE FROM sealed WHERE sealed_at <= $1")
-            .bind(micros(now - SEALED_FOR))
-            .execute(&mut *tx)
-            .await
-            .attempting(ATTEMPT)?
-            .rows_affected();
-        add(&mut tx, Counter::SealedExpired, expired).await?;
+        let expired = if trusted { expire(&mut tx, now).await? } else { 0 };
         let quarantine_evicted = evict(&mut tx, MAX_QUARANTINE_ROWS).await?;
-        let purged = purge(&mut tx, &copy, now).await?;
-        sqlx::query("DELETE FROM sittings WHERE ended_at <= $1 AND id NOT IN (SELECT sitting FROM spool WHERE sitting IS NOT NULL)")
-            .bind(micros(now - SITTINGS_KEPT_FOR))
-            .execute(&mut *tx)
-            .await
-            .attempting(ATTEMPT)?;
+        let purged = purge(&mut tx, &copy, now, trusted).await?;
         sqlx::query("DELETE FROM links WHERE closed_at IS NOT NULL AND id NOT IN (SELECT link FROM spool)")
             .execute(&mut *tx)
             .await
@@ -62,25 +51,61 @@ impl Spool {
     }
 }
 
+/// Destroys what has had its time. A seal that was set by a clock that was not believed begins anew.
+async fn expire(conn: &mut SqliteConnection, now: DateTime<Utc>) -> Result<u64, SpoolError> {
+    const ATTEMPT: &str = "destroy what has had its time";
+    sqlx::query("UPDATE sealed SET sealed_at = $1, clock_trusted = 1 WHERE clock_trusted = 0")
+        .bind(micros(now))
+        .execute(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?;
+    let expired = sqlx::query("DELETE FROM sealed WHERE sealed_at <= $1")
+        .bind(micros(now - SEALED_FOR))
+        .execute(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?
+        .rows_affected();
+    add(conn, Counter::SealedExpired, expired).await?;
+    sqlx::query(
+        "DELETE FROM sittings WHERE ended_at <= $1 AND id NOT IN (SELECT sitting FROM spool WHERE sitting IS NOT NULL)",
+    )
+    .bind(micros(now - SITTINGS_KEPT_FOR))
+    .execute(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    Ok(expired)
+}
+
 /// Whether the copy has a say about the member: one that it does not know may have moved to another store, and then the
 /// server, which asks again, decides.
 fn knows(copy: &DownCopy, member: MemberId) -> bool {
     copy.member(member).is_some() || !copy.grants_of(member).is_empty()
 }
 
-fn permits(copy: &DownCopy, member: MemberId, measured_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-    gate(copy.grants_of(member), member, Purpose::CareRecord, measured_at, now).is_ok()
+/// Whether nobody who owns a personal meter, or once did, has consent: a packet may be a past owner's. A meter that is
+/// bound to nobody is nobody's to withdraw from.
+fn forbidden(copy: &DownCopy, meter: MeterId, now: DateTime<Utc>) -> bool {
+    let bindings = copy.bindings_of(meter);
+    copy.meter(meter).is_some_and(|meter| meter.role == MeterRole::Personal)
+        && !bindings.is_empty()
+        && bindings
+            .iter()
+            .all(|binding| knows(copy, binding.member) && !copy.consents(binding.member, now))
 }
 
-/// Purges by the copy, inside the caller's transaction.
+/// Purges by the copy, inside the caller's transaction. Without a `trusted` clock no grant counts as ended by its own
+/// date; withdrawals need no clock.
 pub(super) async fn purge(
     conn: &mut SqliteConnection,
     copy: &DownCopy,
-    now: DateTime<Utc>,
+    real_now: DateTime<Utc>,
+    trusted: bool,
 ) -> Result<Purged, SpoolError> {
+    // The copy counts no instant before its newest grant or withdrawal.
+    let now = if trusted { real_now } else { DateTime::<Utc>::MIN_UTC };
     let mut purged = Purged::default();
     purge_outbox(conn, copy, now, &mut purged).await?;
-    purge_sealed(conn, copy, now, &mut purged).await?;
+    purge_sealed(conn, copy, now, real_now, &mut purged).await?;
     purge_spool(conn, copy, now, &mut purged).await?;
     purge_quarantine(conn, copy, now, &mut purged).await?;
     purge_sittings(conn, copy, now).await?;
@@ -101,7 +126,7 @@ async fn purge_outbox(
             .attempting(ATTEMPT)?;
     for (row, member, measured_at, numbered) in rows {
         let member = id(member);
-        if !knows(copy, member) || permits(copy, member, instant(measured_at)?, now) {
+        if !knows(copy, member) || copy.permits(member, instant(measured_at)?, now) {
             continue;
         }
         let query = if numbered {
@@ -127,6 +152,7 @@ async fn purge_sealed(
     conn: &mut SqliteConnection,
     copy: &DownCopy,
     now: DateTime<Utc>,
+    real_now: DateTime<Utc>,
     purged: &mut Purged,
 ) -> Result<(), SpoolError> {
     let rows: Vec<(Uuid, Uuid, i64, i64, String)> = sqlx::query_as(
@@ -137,7 +163,8 @@ async fn purge_sealed(
     .attempting(ATTEMPT)?;
     for (reading_id, member, measured_at, sealed_at, text) in rows {
         let (member, sealed_at) = (id(member), instant(sealed_at)?);
-        let released = permits(copy, member, instant(measured_at)?, now);
+        // Released is only what no clock forbids.
+        let released = copy.permits(member, instant(measured_at)?, real_now);
         let withdrew = copy
             .grants_of(member)
             .iter()
@@ -168,7 +195,7 @@ async fn purge_sealed(
 }
 
 /// Packets of a sitting go with its member's consent, unless that person asked to keep them sealed; packets of a personal
-/// meter when none of its owners has consent any more. What is left is judged one by one when it is settled.
+/// meter when none of its owners, past ones included, has consent any more. What is left is judged one by one when it is settled.
 async fn purge_spool(
     conn: &mut SqliteConnection,
     copy: &DownCopy,
@@ -193,10 +220,7 @@ async fn purge_spool(
         .await
         .attempting(ATTEMPT)?;
     for (row, meter) in personal {
-        let forbidden = copy
-            .meter(id(meter))
-            .is_some_and(|meter| meter.role == MeterRole::Personal && !copy.may_read(meter, now));
-        if forbidden {
+        if forbidden(copy, id(meter), now) {
             delete_spool_row(conn, row).await?;
             purged.spooled += 1;
         }
@@ -231,12 +255,10 @@ async fn purge_quarantine(
                 members.insert(member);
             }
             Some(_) => {}
-            None => {
-                let forbidden = copy.meter(id(meter)).is_some_and(|meter| !copy.may_read(meter, now));
-                if forbidden {
-                    meters.insert(meter);
-                }
+            None if forbidden(copy, id(meter), now) => {
+                meters.insert(meter);
             }
+            None => {}
         }
     }
     for member in members {

@@ -48,6 +48,7 @@ impl Spool {
         .fetch_all(&mut *tx)
         .await
         .attempting(ATTEMPT)?;
+        let mut deleted = prefix.len();
         settle_rows(&mut tx, prefix, &rejected, &mut summary, now).await?;
         for seq in receipt.extra.iter().take(MAX_RECEIPT_EXTRA) {
             let row: Vec<Row> = sqlx::query_as(
@@ -58,6 +59,7 @@ impl Spool {
             .fetch_all(&mut *tx)
             .await
             .attempting(ATTEMPT)?;
+            deleted += row.len();
             settle_rows(&mut tx, row, &rejected, &mut summary, now).await?;
         }
         // Numbers that were never given settle nothing, whatever a receipt says.
@@ -69,7 +71,7 @@ impl Spool {
             .attempting(ATTEMPT)?;
         note_delivered(&mut tx, &summary, now).await?;
         tx.commit().await.attempting(ATTEMPT)?;
-        if !summary.refused.is_empty() {
+        if deleted > 0 {
             self.scrub_is_due();
         }
         Ok(summary)

@@ -24,7 +24,9 @@ CREATE TABLE links (
     kind      TEXT NOT NULL CHECK (kind IN ('blood_pressure', 'glucose')),
     opened_at INTEGER NOT NULL,
     closed_at INTEGER,
-    records   INTEGER NOT NULL DEFAULT 0
+    records   INTEGER NOT NULL DEFAULT 0,
+    -- It was interrupted: what it showed is not all that the meter had.
+    unclean   INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX links_open ON links (id) WHERE closed_at IS NULL;
 
@@ -83,7 +85,9 @@ CREATE TABLE sealed (
     member      BLOB NOT NULL,
     measured_at INTEGER NOT NULL,
     sealed_at   INTEGER NOT NULL,
-    reading     TEXT NOT NULL
+    reading     TEXT NOT NULL,
+    -- Whether the gateway's clock was believed when the packet came.
+    clock_trusted INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE quarantine (
@@ -107,7 +111,9 @@ CREATE TABLE sittings (
     identified_at INTEGER NOT NULL,
     alive_at      INTEGER NOT NULL,
     ended_at      INTEGER,
-    keep_sealed   INTEGER NOT NULL DEFAULT 0
+    keep_sealed   INTEGER NOT NULL DEFAULT 0,
+    -- Whether the gateway's clock was believed when it began.
+    clock_trusted INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE down_rows (

@@ -2,6 +2,7 @@
 
 use carepost_contract::limits::LIVE_WINDOW;
 use carepost_contract::v1::{Lane, WireReading};
+use carepost_domain::consent::not_before;
 use carepost_domain::id::MemberId;
 use carepost_domain::quarantine::Reason;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,6 +16,7 @@ use super::{
     Counter, LinkFacts, LinkId, MAX_QUARANTINE_ROWS, NewPacket, PENDING_PAGE, PendingRow, Settled, Settlement, Spool,
     SpoolError, SpoolRow,
 };
+use crate::down::DownCopy;
 
 const ATTEMPT: &str = "settle packets";
 
@@ -43,6 +45,7 @@ struct Pending {
     nonce: i64,
     opened_at: i64,
     closed: bool,
+    unclean: bool,
     records: i64,
     followed: bool,
 }
@@ -55,6 +58,7 @@ impl Pending {
                 id: LinkId(self.link),
                 opened_at: instant(self.opened_at)?,
                 closed: self.closed,
+                unclean: self.unclean,
                 records: u32::try_from(self.records).unwrap_or(u32::MAX),
             },
             followed: self.followed,
@@ -81,7 +85,7 @@ impl Spool {
     pub async fn pending(&self, after: Option<SpoolRow>) -> Result<Vec<PendingRow>, SpoolError> {
         let rows: Vec<Pending> = sqlx::query_as(
             "SELECT s.id, s.link, s.meter, s.characteristic, s.raw, s.context_raw, s.received_at, s.clock_trusted, s.sitting,
-                    s.nonce, l.opened_at, l.closed_at IS NOT NULL AS closed, l.records,
+                    s.nonce, l.opened_at, l.closed_at IS NOT NULL AS closed, l.unclean, l.records,
                     EXISTS (SELECT 1 FROM spool t WHERE t.link = s.link AND t.id > s.id) AS followed
              FROM spool s JOIN links l ON l.id = s.link
              WHERE s.id > $1 ORDER BY s.id LIMIT $2",
@@ -110,9 +114,10 @@ impl Spool {
         if super::down::revision(&mut tx).await? != decided_with {
             return Ok(None);
         }
+        let copy = self.down();
         let mut settled = Vec::with_capacity(decisions.len());
         for (row, settlement) in decisions {
-            settled.push(settle_one(&mut tx, *row, settlement, now).await?);
+            settled.push(settle_one(&mut tx, *row, settlement, &copy, now).await?);
         }
         if settled
             .iter()
@@ -144,6 +149,7 @@ async fn settle_one(
     conn: &mut SqliteConnection,
     row: SpoolRow,
     settlement: &Settlement,
+    copy: &DownCopy,
     now: DateTime<Utc>,
 ) -> Result<Settled, SpoolError> {
     let raw: Option<Raw> = sqlx::query_as(
@@ -157,15 +163,19 @@ async fn settle_one(
     match settlement {
         Settlement::Outbox(reading) => to_outbox(conn, reading, &raw).await,
         Settlement::Sealed(reading) => {
+            // Not before a withdrawal that is on record: the seal was asked for after it.
+            let sealed_at = not_before(copy.grants_of(reading.member), now);
             sqlx::query(
-                "INSERT INTO sealed (reading_id, member, measured_at, sealed_at, reading) VALUES ($1, $2, $3, $4, $5)
+                "INSERT INTO sealed (reading_id, member, measured_at, sealed_at, reading, clock_trusted)
+                 VALUES ($1, $2, $3, $4, $5, $6)
                  ON CONFLICT (reading_id) DO NOTHING",
             )
             .bind(reading.id.uuid())
             .bind(reading.member.uuid())
             .bind(micros(reading.time.at))
-            .bind(micros(now))
+            .bind(micros(sealed_at))
             .bind(to_text(reading)?)
+            .bind(!reading.time.gateway_clock_unsure)
             .execute(&mut *conn)
             .await
             .attempting(ATTEMPT)?;

@@ -25,6 +25,8 @@ pub struct KeptSitting {
     pub ended_at: Option<DateTime<Utc>>,
     /// The person asked to keep readings until they confirm.
     pub keep_sealed: bool,
+    /// Whether the gateway's clock was believed when it began.
+    pub clock_trusted: bool,
 }
 
 impl KeptSitting {
@@ -48,6 +50,7 @@ struct Row {
     identified_at: i64,
     ended_at: Option<i64>,
     keep_sealed: bool,
+    clock_trusted: bool,
 }
 
 impl Row {
@@ -59,6 +62,7 @@ impl Row {
             identified_at: instant(self.identified_at)?,
             ended_at: self.ended_at.map(instant).transpose()?,
             keep_sealed: self.keep_sealed,
+            clock_trusted: self.clock_trusted,
         })
     }
 }
@@ -72,7 +76,8 @@ impl Spool {
         const ATTEMPT: &str = "begin a sitting";
         let mut tx = self.begin(ATTEMPT).await?;
         sqlx::query(
-            "INSERT INTO sittings (id, member, began_at, identified_at, alive_at, ended_at, keep_sealed) VALUES ($1, $2, $3, $4, $4, $5, $6)",
+            "INSERT INTO sittings (id, member, began_at, identified_at, alive_at, ended_at, keep_sealed, clock_trusted)
+             VALUES ($1, $2, $3, $4, $4, $5, $6, $7)",
         )
         .bind(sitting.id.uuid())
         .bind(sitting.member.uuid())
@@ -80,6 +85,7 @@ impl Spool {
         .bind(micros(sitting.identified_at))
         .bind(sitting.ended_at.map(micros))
         .bind(sitting.keep_sealed)
+        .bind(sitting.clock_trusted)
         .execute(&mut *tx)
         .await
         .attempting(ATTEMPT)?;
@@ -131,7 +137,7 @@ impl Spool {
     /// When the engine fails, or a row is not what this program writes.
     pub async fn sittings(&self) -> Result<Vec<KeptSitting>, SpoolError> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, member, began_at, identified_at, ended_at, keep_sealed FROM sittings ORDER BY began_at, id",
+            "SELECT id, member, began_at, identified_at, ended_at, keep_sealed, clock_trusted FROM sittings ORDER BY began_at, id",
         )
         .fetch_all(&self.inner.pool)
         .await
@@ -145,7 +151,7 @@ impl Spool {
     /// When the engine fails, or the row is not what this program writes.
     pub async fn sitting(&self, sitting: SittingId) -> Result<Option<KeptSitting>, SpoolError> {
         let row: Option<Row> = sqlx::query_as(
-            "SELECT id, member, began_at, identified_at, ended_at, keep_sealed FROM sittings WHERE id = $1",
+            "SELECT id, member, began_at, identified_at, ended_at, keep_sealed, clock_trusted FROM sittings WHERE id = $1",
         )
         .bind(sitting.uuid())
         .fetch_optional(&self.inner.pool)

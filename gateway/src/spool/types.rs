@@ -111,6 +111,8 @@ pub struct LinkFacts {
     pub opened_at: DateTime<Utc>,
     /// Whether it is over.
     pub closed: bool,
+    /// Whether it was interrupted, so that what came is not all that the meter had.
+    pub unclean: bool,
     /// Different records that came over it so far.
     pub records: u32,
 }

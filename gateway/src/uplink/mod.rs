@@ -1,6 +1,6 @@
 //! The way up: signed batches over MQTT, and receipts that empty the outbox (page 4 of the design, "Protocol").
 //!
-//! [`machine`] decides and does nothing; [`shell`] does and decides nothing; [`mqtt`] alone knows the client library.
+//! `machine` decides and does nothing; `shell` does and decides nothing; `mqtt` alone knows the client library.
 
 mod machine;
 mod mqtt;

@@ -58,13 +58,12 @@ impl Rig {
     }
 
     async fn close(&mut self, link: LinkId) {
+        self.close_as(link, LinkEnd::Clean).await;
+    }
+
+    async fn close_as(&mut self, link: LinkId, end: LinkEnd) {
         let (done, answer) = oneshot::channel();
-        self.take(vec![Message::Closed {
-            link,
-            end: LinkEnd::Clean,
-            done,
-        }])
-        .await;
+        self.take(vec![Message::Closed { link, end, done }]).await;
         answer.await.unwrap();
     }
 
@@ -201,7 +200,11 @@ async fn a_reading_of_the_sitting_before_that_comes_late_is_not_shown_to_the_nex
 
 #[tokio::test]
 async fn a_cuff_without_a_clock_shows_an_anonymous_reading_only_when_it_came_alone() {
-    for (records, shown) in [(1, vec![ReadingState::NotKept]), (2, vec![])] {
+    for (records, end, shown) in [
+        (1, LinkEnd::Clean, vec![ReadingState::NotKept]),
+        (2, LinkEnd::Clean, vec![]),
+        (1, LinkEnd::Unclean, vec![]),
+    ] {
         let mut rig = Rig::new().await;
         rig.sit(&Who::Anonymous).await;
         let link = rig.open(&store_cuff()).await;
@@ -211,8 +214,8 @@ async fn a_cuff_without_a_clock_shows_an_anonymous_reading_only_when_it_came_alo
             rig.hear(link, pressure(120 + n, None, None)).await;
         }
         assert_eq!(rig.states(), []);
-        rig.close(link).await;
-        assert_eq!(rig.states(), shown, "{records} records");
+        rig.close_as(link, end).await;
+        assert_eq!(rig.states(), shown, "{records} records, {end:?}");
     }
 }
 

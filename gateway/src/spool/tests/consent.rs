@@ -189,7 +189,7 @@ async fn what_the_server_refuses_for_want_of_consent_leaves_no_trace() {
         hold_replay: false,
     };
     bench.spool.apply_receipt(&receipt, at(1)).await.unwrap();
-    bench.spool.sweep(at(1)).await.unwrap();
+    bench.spool.sweep(at(1), true).await.unwrap();
     assert!(!is_kept(&bench));
 }
 
@@ -238,9 +238,9 @@ async fn sealed(bench: &Bench) {
 async fn a_sealed_reading_is_destroyed_after_72_hours() {
     let bench = Bench::new().await;
     sealed(&bench).await;
-    bench.spool.sweep(at(72 * 60 - 1)).await.unwrap();
+    bench.spool.sweep(at(72 * 60 - 1), true).await.unwrap();
     assert!(is_kept(&bench));
-    let swept = bench.spool.sweep(at(72 * 60)).await.unwrap();
+    let swept = bench.spool.sweep(at(72 * 60), true).await.unwrap();
     assert_eq!((swept.sealed_expired, bench.status().await.sealed), (1, 0));
     assert!(!is_kept(&bench));
 }
@@ -280,9 +280,9 @@ async fn a_grant_that_ends_by_its_own_date_purges_too() {
     bench.spool.apply_delta(&delta(1, vec![ending]), at(0)).await.unwrap();
     hear(&bench, 1).await;
     bench.settle().await;
-    bench.spool.sweep(at(9)).await.unwrap();
+    bench.spool.sweep(at(9), true).await.unwrap();
     assert_eq!(bench.status().await.outbox, 1);
-    bench.spool.sweep(at(10)).await.unwrap();
+    bench.spool.sweep(at(10), true).await.unwrap();
     assert_eq!(bench.status().await.outbox, 0);
     assert!(!is_kept(&bench));
 }
@@ -328,7 +328,8 @@ async fn the_copy_survives_a_stop_and_a_bad_one_changes_nothing() {
     assert_eq!(after.meters(), before.meters());
     assert!(after.consents(alice(), at(0)) && !after.consents(bob(), at(0)));
     assert!(after.may_read(&glucose_meter(), at(0)));
-    assert!(!after.may_read(&glucose_meter(), at(0) - TimeDelta::days(40)));
+    // A clock that is behind does not undo the grant.
+    assert!(after.may_read(&glucose_meter(), at(0) - TimeDelta::days(40)));
 }
 
 #[test]
@@ -355,4 +356,157 @@ fn the_parts_of_a_snapshot_are_put_together_in_order_only() {
     );
     assert_eq!(assembly.add(part(u32::MAX, true)), Err(PartError::TooMany));
     assert!(assembly.add(part(0, true)).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_start_with_an_old_clock_erases_nothing() {
+    let bench = Bench::new().await;
+    hear(&bench, 1).await;
+    bench.settle().await;
+    hear(&bench, 2).await;
+    let long_ago = at(-10 * 365 * 24 * 60);
+    bench.spool.sweep(long_ago, false).await.unwrap();
+    bench.spool.apply_snapshot(&snapshot(), long_ago).await.unwrap();
+    let status = bench.status().await;
+    assert_eq!((status.outbox, status.spooled), (1, 1));
+    // What is heard then is judged by the same consent.
+    bench.hands.set(long_ago);
+    bench.settle().await;
+    assert_eq!(bench.status().await.outbox, 2);
+}
+
+#[tokio::test]
+async fn an_old_clock_does_not_undo_a_withdrawal() {
+    let bench = Bench::new().await;
+    hear(&bench, 1).await;
+    withdraw(&bench).await;
+    bench.hands.set(at(0));
+    hear(&bench, 2).await;
+    bench.settle().await;
+    let status = bench.status().await;
+    assert_eq!((status.outbox, status.counters[Counter::NoConsent.code()]), (0, 1));
+    assert!(!bench.spool.down().may_read(&glucose_meter(), at(0)));
+}
+
+#[tokio::test]
+async fn what_ends_by_time_alone_ends_only_by_a_trusted_clock() {
+    let bench = Bench::new().await;
+    sealed(&bench).await;
+    let mut ending = grant(201, alice());
+    ending.expires_at = Some(at(10));
+    bench.spool.apply_delta(&delta(1, vec![ending]), at(0)).await.unwrap();
+    hear(&bench, 1).await;
+    bench.settle().await;
+    let far = at(100 * 24 * 60);
+    bench.spool.sweep(far, false).await.unwrap();
+    let status = bench.status().await;
+    assert_eq!((status.sealed, status.outbox), (1, 1));
+    bench.spool.sweep(far, true).await.unwrap();
+    let status = bench.status().await;
+    assert_eq!((status.sealed, status.outbox), (0, 0));
+}
+
+#[tokio::test]
+async fn a_seal_set_by_a_clock_that_was_not_believed_has_its_72_hours_from_when_it_is() {
+    let bench = Bench::new().await;
+    let view = bench.desk.begin(&Who::Member("BOBB".parse().unwrap())).await.unwrap();
+    bench.desk.keep_until_confirmed(view.sitting).await.unwrap();
+    let meter = store_cuff();
+    let link = bench.link(&meter).await;
+    let mut packet = packet(link, &meter, pressure(120, Some(at(0)), None), at(0));
+    packet.sitting = Some(view.sitting);
+    packet.clock_trusted = false;
+    bench.spool.capture(&[Capture::Keep(packet)]).await.unwrap();
+    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    bench.settle().await;
+    assert_eq!(bench.status().await.sealed, 1);
+    let believed = at(365 * 24 * 60);
+    bench.spool.sweep(believed, true).await.unwrap();
+    assert_eq!(bench.status().await.sealed, 1);
+    bench.spool.sweep(believed + TimeDelta::hours(72), true).await.unwrap();
+    assert_eq!(bench.status().await.sealed, 0);
+}
+
+#[tokio::test]
+async fn a_withdrawal_by_a_server_whose_clock_is_ahead_purges_at_once() {
+    let bench = Bench::new().await;
+    hear(&bench, 1).await;
+    let meter = home_cuff();
+    let link = bench.link(&meter).await;
+    bench
+        .heard(link, &meter, marked(failed_pressure(at(-5), Some(1))))
+        .await;
+    bench.settle().await;
+    hear(&bench, 2).await;
+    let status = bench.status().await;
+    assert_eq!((status.outbox, status.quarantined, status.spooled), (1, 1, 1));
+    let ahead = bench.clock.now() + TimeDelta::seconds(50);
+    let delta = delta(1, vec![withdrawn(grant(201, alice()), ahead)]);
+    let outcome = bench.spool.apply_delta(&delta, bench.clock.now()).await.unwrap();
+    let purged = Purged {
+        outbox: 1,
+        quarantined: 1,
+        spooled: 1,
+        ..Purged::default()
+    };
+    assert_eq!(outcome, DeltaOutcome::Applied(purged));
+    assert!(!is_kept(&bench));
+}
+
+#[tokio::test]
+async fn a_withdrawal_leaves_nothing_of_what_was_delivered_before() {
+    let bench = Bench::new().await;
+    bench.spool.begin_epoch(epoch(1)).await.unwrap();
+    hear(&bench, 1).await;
+    bench.settle().await;
+    bench
+        .spool
+        .next_batch(epoch(1), Lane::Replay, BatchLimits::default())
+        .await
+        .unwrap()
+        .unwrap();
+    let receipt = Receipt {
+        epoch: epoch(1),
+        lane: Lane::Replay,
+        settled_through: 1,
+        extra: Vec::new(),
+        rejected: Vec::new(),
+        server_time: noon(),
+        hold_replay: false,
+    };
+    bench.spool.apply_receipt(&receipt, at(1)).await.unwrap();
+    assert!(is_kept(&bench), "the log holds it until it is emptied");
+    let image = bench.crash_image().await;
+    assert_eq!(withdraw(&bench).await, Purged::default());
+    assert!(!is_kept(&bench));
+    // Without a withdrawal, the next tidying empties the log.
+    image.spool.scrub().await.unwrap();
+    assert!(!is_kept(&image));
+}
+
+#[tokio::test]
+async fn the_end_of_a_binding_destroys_nothing() {
+    let bench = Bench::new().await;
+    let meter = plain_cuff();
+    let link = bench.link(&meter).await;
+    // Of nobody, because it is older than the binding.
+    bench
+        .heard(link, &meter, pressure(120, Some(at(-90 * 24 * 60)), None))
+        .await;
+    bench.settle().await;
+    bench.heard(link, &meter, pressure(121, Some(at(-5)), None)).await;
+    let mut ended = binding(104, &meter, alice(), None);
+    ended.valid_to = Some(at(0));
+    let mut delta_of = delta(1, Vec::new());
+    delta_of.bindings.push(ended);
+    bench.spool.apply_delta(&delta_of, at(1)).await.unwrap();
+    bench.spool.sweep(at(2), true).await.unwrap();
+    let status = bench.status().await;
+    assert_eq!((status.spooled, status.quarantined), (1, 1));
+    let mut unbound = snapshot();
+    unbound.version = 3;
+    unbound.bindings.retain(|binding| binding.meter != meter.id);
+    bench.spool.apply_snapshot(&unbound, at(3)).await.unwrap();
+    let status = bench.status().await;
+    assert_eq!((status.spooled, status.quarantined), (1, 1));
 }

@@ -35,10 +35,15 @@ async fn a_stop_between_capture_and_settling_changes_nothing_about_the_reading()
     let link = bench.link(&meter).await;
     // Without a clock, receipt time and nonce are part of the id, and both are kept in the row.
     bench.heard(link, &meter, pressure(120, None, None)).await;
+    // A stop while the link is open hides whether more would have come.
+    let cut = bench.crash_image().await;
+    cut.settle().await;
+    let status = cut.status().await;
+    assert_eq!((status.spooled, status.outbox, status.quarantined), (0, 0, 1));
+    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
     let image = bench.crash_image().await;
     image.hands.advance(std::time::Duration::from_secs(3_600));
     image.settle().await;
-    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
     bench.settle().await;
     let readings = |bench: &Bench| {
         let spool = bench.spool.clone();
@@ -297,4 +302,21 @@ fn a_reading_is_live_for_ten_minutes() {
     assert_eq!(lane_of(at(0), at(10) + TimeDelta::seconds(1)), Lane::Replay);
     // A meter's clock that is a little fast.
     assert_eq!(lane_of(at(1), at(0)), Lane::Live);
+}
+
+#[tokio::test]
+async fn an_interrupted_link_is_remembered_as_such() {
+    let bench = Bench::new().await;
+    let meter = plain_cuff();
+    for (systolic, end) in [(120, Some(LinkEnd::Clean)), (121, Some(LinkEnd::Unclean)), (122, None)] {
+        let link = bench.link(&meter).await;
+        bench.heard(link, &meter, pressure(systolic, None, None)).await;
+        if let Some(end) = end {
+            bench.spool.close_link(link, end, at(0)).await.unwrap();
+        }
+    }
+    let bench = bench.reopen().await;
+    let rows = bench.spool.pending(None).await.unwrap();
+    let links: Vec<(bool, bool)> = rows.iter().map(|row| (row.link.closed, row.link.unclean)).collect();
+    assert_eq!(links, [(true, false), (true, true), (true, true)]);
 }
