@@ -100,7 +100,11 @@ async fn print_status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
         Some(address) => status::ask(address).await,
         None => None,
     };
-    let report = match asked {
+    // Who answers at an address need not be the gateway of this folder.
+    let ours = Identity::existing(&config.data_dir).context("cannot tell which gateway this folder is")?;
+    let gateway = ours.map(|identity| identity.gateway());
+    let answers_for_us = |report: &status::StatusReport| report.daemon.as_ref().map(|d| d.gateway) == gateway;
+    let report = match asked.filter(answers_for_us) {
         Some(report) => report,
         None => status::read(&config.data_dir).await.context("cannot read the spool")?,
     };

@@ -95,6 +95,14 @@ impl Identity {
         read(&path)?.ok_or(IdentityError::Malformed { path })
     }
 
+    /// Reads the identity in `data_dir`; `None` if there is none yet. Makes nothing.
+    ///
+    /// # Errors
+    /// When there is a file that cannot be read or trusted.
+    pub fn existing(data_dir: &Path) -> Result<Option<Self>, IdentityError> {
+        read(&data_dir.join(FILE_NAME))
+    }
+
     /// The gateway's id.
     #[must_use]
     pub fn gateway(&self) -> GatewayId {

@@ -240,3 +240,15 @@ fn a_daemon_is_asked_over_its_port_and_its_file_is_read_once_it_has_gone() {
     assert_eq!(daemon.wait(), None);
     assert_eq!(status()["running"], Value::from(false));
 }
+
+#[test]
+fn another_gateways_answer_is_not_ours() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    run(&["identity"], Some(ours.path()));
+    let (mut daemon, ready) = Daemon::start(theirs.path());
+    let listen = format!("kiosk.listen={}", ready.trim().strip_prefix("ready http://").unwrap());
+    let report = json(&run(&["--set", &listen, "status", "--json"], Some(ours.path())));
+    assert_eq!(report["running"], Value::from(false), "{report}");
+    daemon.signal("-TERM");
+    assert_eq!(daemon.wait(), Some(0));
+}

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -58,9 +59,10 @@ fn build() -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = std::process::Command::new(&cargo);
     // All of them at once: one set of features, the same in every build of the workspace.
-    build
-        .current_dir(&root)
-        .args(["build", "--quiet", "--workspace", "--bins"]);
+    build.current_dir(&root).args(["build", "--workspace", "--bins"]);
+    if !std::io::stderr().is_terminal() {
+        build.arg("--quiet");
+    }
     let status = build.status().with_context(|| format!("running {}", cargo.display()))?;
     if !status.success() {
         bail!("building the programs failed: {status}");

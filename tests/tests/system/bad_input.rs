@@ -10,7 +10,7 @@ use carepost_sim::control::{CuffRecord, GlucoseRecord};
 use ed25519_dalek::SigningKey;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use serde_json::{Value, json};
 use system_tests::api::Refused;
 use system_tests::programs::{Program, run_to_end};
@@ -87,6 +87,10 @@ impl Rogue {
             .try_into()
             .unwrap();
         let key = SigningKey::from_bytes(&key);
+        Self::connect_as(world, gateway, key)
+    }
+
+    fn connect_as(world: &World, gateway: GatewayId, key: SigningKey) -> Self {
         let (host, port) = world.mqtt_address().rsplit_once(':').unwrap();
         let mut options = MqttOptions::new(gateway.to_string(), host, port.parse().unwrap());
         options.set_credentials(
@@ -201,6 +205,26 @@ async fn poison_messages_are_kept_counted_answered_and_block_nothing() {
     world.start_gateway().await.unwrap();
     scenes::home_record(&mut world, 2, 128, 78).await.unwrap();
     world.readings_of(&cast.zhao, 1).await.unwrap();
+    world.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_that_are_unknown_or_hold_another_key_are_refused() {
+    let world = World::start(Setup::default()).await.unwrap();
+    let enrolled: GatewayId = world.gateway_id().parse().unwrap();
+    let unknown: GatewayId = "018f3c5e-0000-7000-8000-0000000000fe".parse().unwrap();
+    for (what, gateway) in [("unknown", unknown), ("another key", enrolled)] {
+        let mut rogue = Rogue::connect_as(&world, gateway, SigningKey::from_bytes(&[9; 32]));
+        let refused = rogue.events.poll().await.unwrap_err();
+        assert!(
+            matches!(refused, ConnectionError::ConnectionRefused(_)),
+            "{what}: {refused}"
+        );
+    }
+    let counts = world.manager().unwrap().get("/api/v1/counts").await.unwrap();
+    assert_eq!(counts["process"]["mqtt_connects_refused_total"], 2, "{counts}");
+    // The real gateway is still connected.
+    world.gateway_up_to_date().await.unwrap();
     world.stop().await.unwrap();
 }
 
