@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, Timelike as _};
 use serde::{Deserialize, Serialize};
 
 /// What a meter's clock shows: a text of `right`, `unset`, or a local time such as `2026-03-01T08:30:00`.
@@ -40,7 +40,15 @@ impl TryFrom<String> for ClockSetting {
         match text.as_str() {
             "right" => Ok(Self::Right),
             "unset" => Ok(Self::Unset),
-            other => other.parse().map(Self::Local).map_err(|_| NotAClock),
+            other => {
+                let local: NaiveDateTime = other.parse().map_err(|_| NotAClock)?;
+                // A meter's clock has whole seconds, and 23:59:60 is none of them.
+                if local.nanosecond() == 0 {
+                    Ok(Self::Local(local))
+                } else {
+                    Err(NotAClock)
+                }
+            }
         }
     }
 }
@@ -60,6 +68,8 @@ mod tests {
         for text in ["right", "unset", "2026-03-01T08:30:00"] {
             assert_eq!(ClockSetting::try_from(text.to_owned()).unwrap().to_string(), text);
         }
-        assert_eq!(ClockSetting::try_from("noon".to_owned()), Err(NotAClock));
+        for text in ["noon", "2026-03-01T08:30:00.5", "2016-12-31T23:59:60"] {
+            assert_eq!(ClockSetting::try_from(text.to_owned()), Err(NotAClock), "{text}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Configuration of the simulator. `config/firmware-sim.toml` shows every key with its meaning.
 
+mod machine;
 mod validate;
 
 use std::net::SocketAddr;
@@ -9,10 +10,14 @@ use carepost_daemon::{LifecycleSettings, LogSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::clock_setting::ClockSetting;
-use crate::meters::{AfterConfirm, ClockService, CuffUnit, GlucoseUnit};
+use crate::meters::{AfterConfirm, ClockService, CuffUnit, GlucoseUnit, SecuritySettings};
+use crate::peripheral::PeripheralSection;
 
 /// Most meters in one neighbourhood.
-pub const MAX_METERS: usize = 32;
+pub const MAX_METERS: usize = 256;
+
+/// Most adapters besides the first.
+pub const MAX_MORE_ADAPTERS: usize = 7;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +35,10 @@ pub struct SimConfig {
     pub zone: ZoneSection,
     /// The Bluetooth adapter.
     pub adapter: AdapterSection,
+    /// Further adapters, which hear the same meters unless a meter names its own.
+    pub more_adapters: Vec<MoreAdapter>,
+    /// The front on real adapters.
+    pub peripheral: PeripheralSection,
     /// The meters in the neighbourhood.
     pub meters: Vec<MeterSection>,
 }
@@ -98,6 +107,25 @@ pub struct AdapterSection {
     pub connect_timeout_ms: u64,
     /// How long an unseen device stays known.
     pub temporary_timeout_ms: u64,
+    /// How long a pairing waits for a person on either side.
+    pub pairing_timeout_ms: u64,
+    /// Seed of passkeys and of addresses that change.
+    pub seed: u64,
+    /// Names of fault profiles of group 12 that BlueZ has at the start: one text, or a list.
+    #[serde(deserialize_with = "one_or_many")]
+    pub profile: Vec<String>,
+}
+
+/// An adapter besides the first; timing is the same for all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoreAdapter {
+    /// Last part of its object path.
+    pub controller: String,
+    /// Its address.
+    pub address: String,
+    /// Its friendly name.
+    pub name: String,
 }
 
 impl Default for AdapterSection {
@@ -114,6 +142,10 @@ impl Default for AdapterSection {
             connect_timeout_ms: 20_000,
             // BlueZ's default TemporaryTimeout.
             temporary_timeout_ms: 30_000,
+            // Core specification, volume 3, part H, section 3.4.
+            pairing_timeout_ms: 30_000,
+            seed: 1,
+            profile: Vec::new(),
         }
     }
 }
@@ -126,6 +158,12 @@ pub enum MeterKind {
     Cuff,
     /// A glucose meter.
     Glucose,
+    /// A weight scale.
+    Scale,
+    /// A thermometer.
+    Thermometer,
+    /// A pulse oximeter.
+    Oximeter,
 }
 
 /// The kind of a Bluetooth address.
@@ -183,6 +221,16 @@ pub struct MeterSection {
     /// Whether it is in range at the start.
     #[serde(default = "defaults::yes")]
     pub in_range: bool,
+    /// Adapters that hear it, by controller; all of them when empty.
+    #[serde(default)]
+    pub adapters: Vec<String>,
+    /// Time after which it takes a new resolvable private address; its address stays the same without. `address` is
+    /// then the identity that a central learns when it bonds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_rotation_ms: Option<u64>,
+    /// How it pairs, and what it demands before it hands out values.
+    #[serde(default)]
+    pub security: SecuritySettings,
     /// Records that its memory holds.
     #[serde(default = "defaults::memory")]
     pub memory: usize,
@@ -195,9 +243,18 @@ pub struct MeterSection {
     /// Seconds that its clock is fast (slow if negative), when it is `right`.
     #[serde(default)]
     pub clock_skew_s: i32,
+    /// Seconds that its clock gains in a day, or loses if negative.
+    #[serde(default)]
+    pub clock_drift_s_per_day: i32,
     /// How clients can read its clock.
     #[serde(default)]
     pub clock_service: ClockService,
+    /// Whether clients can set its clock.
+    #[serde(default)]
+    pub clock_writable: bool,
+    /// Names of fault profiles that it has at the start: one text, or a list.
+    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub profile: Vec<String>,
     /// When it advertises.
     #[serde(default)]
     pub advertise: Advertise,
@@ -216,6 +273,15 @@ pub struct MeterSection {
     /// What only glucose meters have.
     #[serde(default)]
     pub glucose: GlucoseSection,
+    /// What only scales have.
+    #[serde(default)]
+    pub scale: ScaleSection,
+    /// What only thermometers have.
+    #[serde(default)]
+    pub thermometer: ThermometerSection,
+    /// What only oximeters have.
+    #[serde(default)]
+    pub oximeter: OximeterSection,
     /// Records in the memory at the start.
     #[serde(default)]
     pub stored: StoredSection,
@@ -285,6 +351,38 @@ impl Default for GlucoseSection {
     }
 }
 
+/// What only scales have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScaleSection {
+    /// User ids that its slots send; empty for a scale without users.
+    pub slots: Vec<u8>,
+    /// Fate of confirmed records.
+    pub after_confirm: AfterConfirm,
+    /// Sends pounds; otherwise kilograms.
+    pub pounds: bool,
+}
+
+/// What only thermometers have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ThermometerSection {
+    /// Fate of confirmed records.
+    pub after_confirm: AfterConfirm,
+    /// Sends degrees Fahrenheit; otherwise Celsius.
+    pub fahrenheit: bool,
+}
+
+/// What only oximeters have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OximeterSection {
+    /// Fate of confirmed records.
+    pub after_confirm: AfterConfirm,
+    /// Also sends live values (2A5F) while it measures.
+    pub continuous: bool,
+}
+
 /// Records in a meter's memory at the start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -308,6 +406,20 @@ impl Default for StoredSection {
             newest_minutes_ago: 60,
         }
     }
+}
+
+/// Reads one text as a list of one.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Names::deserialize(deserializer)? {
+        Names::One(name) => vec![name],
+        Names::Many(names) => names,
+    })
 }
 
 mod defaults {

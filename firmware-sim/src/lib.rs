@@ -8,11 +8,13 @@
 //! - [`control`]: the local interface by which people and tests measure, press keys, walk away and pull plugs.
 //! - [`ledger`]: every record that a meter ever made, and what became of it.
 //! - [`config`]: the neighbourhood as a file.
+//! - [`peripheral`]: the second front, the same meters on real adapters through a real `bluetoothd`.
 //!
 //! It behaves as BlueZ does where that decides whether a reading survives: an indication is confirmed even when no
 //! client listens, a notification session belongs to one D-Bus client and ends with it, sessions survive a lost link
 //! and are taken up again before services are resolved, unseen devices vanish, and a value is signalled once for each
-//! session. Pairing is absent: meters take any central.
+//! session. Pairing goes through agents as in BlueZ, with all four association models, and what a real host does wrong
+//! can be ordered ([`HostFaults`], [`HostEvent`]).
 //!
 //! # Examples
 //!
@@ -39,8 +41,14 @@ pub mod config;
 pub mod control;
 pub mod ledger;
 pub mod meters;
+pub mod peripheral;
+pub mod profiles;
 mod simulator;
+mod world;
 
+pub use bluez::faults::{
+    AfterValues, Delay, Failure, HostEvent, HostFaults, HostFaultsError, MAX_FAULT_MS, MAX_HOST_RULES, Resolution, Rule,
+};
 pub use bluez::{BusError, Counters};
 pub use clock_setting::{ClockSetting, NotAClock};
 pub use simulator::{Simulator, SimulatorError};

@@ -24,9 +24,13 @@ use crate::clock_trust::ClockTrust;
 use crate::config::Config;
 use crate::identity::{FolderLock, Identity};
 use crate::kiosk::{self, Kiosk};
+use crate::link::turn::Turns;
 use crate::link::{self, LinkParts};
+use crate::pairing::{Pairing, PairingParts};
 use crate::sitting::Desk;
 use crate::spool::{Disposition, Spool, SpoolError};
+use crate::staff::client::TokenNote;
+use crate::staff::{self, Staff};
 use crate::uplink::Uplink;
 use crate::{admit, status};
 
@@ -78,12 +82,14 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("cannot listen on kiosk.listen = {}", parts.config.kiosk.listen))?;
     let address = listener.local_addr().context("cannot ask for the kiosk's port")?;
     let note = AddressNote::write(&parts.config.data_dir, address).context("cannot note where the daemon answers")?;
-    start(&mut lifecycle, &parts, listener);
+    let token = TokenNote::write(&parts.config.data_dir, &parts.entropy).context("cannot note the staff token")?;
+    start(&mut lifecycle, &parts, listener, token.token());
     tracing::info!(gateway.id = %parts.identity.gateway(), address = %address, "gateway has started");
     carepost_daemon::cli::print(&format!("ready http://{address}\n"))
         .context("cannot say that the gateway is ready")?;
     let report = lifecycle.run_until_stopped().await;
     drop(note);
+    drop(token);
     parts.spool.close().await;
     Ok(report.exit_code())
 }
@@ -130,7 +136,8 @@ async fn assemble(config: Config, clock: Clock, entropy: Entropy) -> anyhow::Res
 }
 
 /// Every task of the daemon.
-fn start(lifecycle: &mut Lifecycle, parts: &Parts, listener: TcpListener) {
+fn start(lifecycle: &mut Lifecycle, parts: &Parts, listener: TcpListener, staff_token: &str) {
+    let turns = Turns::default();
     let link = LinkParts {
         spool: parts.spool.clone(),
         desk: parts.desk.clone(),
@@ -138,6 +145,7 @@ fn start(lifecycle: &mut Lifecycle, parts: &Parts, listener: TcpListener) {
         entropy: parts.entropy.clone(),
         trust: parts.trust.clone(),
         board: parts.board.clone(),
+        turns: turns.clone(),
         settings: parts.config.bluetooth.clone(),
     };
     let (bluetooth, capture) = link::tasks(link, lifecycle.soft(), lifecycle.hard());
@@ -156,15 +164,27 @@ fn start(lifecycle: &mut Lifecycle, parts: &Parts, listener: TcpListener) {
     let uplink = Uplink::new(parts.clone());
     let soft = lifecycle.soft();
     lifecycle.spawn("uplink", async move { Ok(uplink.run(soft).await?) });
+    let pairing = PairingParts {
+        clock: parts.clock.clone(),
+        trust: parts.trust.clone(),
+        spool: parts.spool.clone(),
+        turns,
+        adapter: parts.config.bluetooth.adapters.first().cloned().unwrap_or_default(),
+        bus: None,
+    };
+    let (pairing, pairing_task) = Pairing::new(pairing, lifecycle.soft());
+    lifecycle.spawn("pairing", pairing_task);
+    let staff = Staff::new(parts.clone(), pairing, staff_token.to_owned());
     let kiosk = Kiosk::new(parts.clone(), Arc::new(RuleSet::cn_2024()), lifecycle.soft());
     lifecycle.spawn("kiosk", kiosk.clone().run(lifecycle.soft()));
-    lifecycle.spawn("http", serve(listener, router(parts, kiosk), lifecycle.soft()));
+    lifecycle.spawn("http", serve(listener, router(parts, kiosk, staff), lifecycle.soft()));
 }
 
 /// Everything that is served on the kiosk's port.
-fn router(parts: &Parts, kiosk: Kiosk) -> Router {
+fn router(parts: &Parts, kiosk: Kiosk, staff: Staff) -> Router {
     let pages = status::router(parts.clone())
         .merge(kiosk::routes(kiosk))
+        .merge(staff::routes(staff))
         .fallback(kiosk::not_found);
     pages.layer(middleware::from_fn(only_to_loopback_names))
 }

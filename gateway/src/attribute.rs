@@ -3,21 +3,24 @@
 //! Packets of shared meters are decided in memory first, because most of them may not be written down at all. Packets of
 //! personal meters are spooled first: their owners' consent was asked before the meter was read.
 
+use std::time::Duration;
+
 use carepost_contract::v1::WireReading;
 use carepost_domain::attribution::{Sitting, by_binding, by_sitting};
 use carepost_domain::id::{MemberId, SittingId};
 use carepost_domain::meter::{Meter, MeterRole};
 use carepost_domain::quarantine::Reason;
+use carepost_domain::quirks::{DecodeQuirks, Quirk, QuirkTable};
 use carepost_domain::reading::{Attribution, Place, Reading};
 use carepost_domain::record::{Packet, Record, decode};
-use carepost_domain::time::{MeasuredTime, TimeEvidence, measured_time};
+use carepost_domain::time::{MeasuredTime, TimeEvidence, TimeQuality, measured_time};
 use carepost_gatt::{glucose, uuid16};
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::down::DownCopy;
 use crate::sitting::SittingFacts;
-use crate::spool::{Counter, KeptSitting, NewPacket, PendingRow, Settlement};
+use crate::spool::{Counter, KeptSitting, LinkClock, Looks, NewPacket, PendingRow, Settlement};
 
 /// How much later than its receipt a shared meter's record may claim to be measured: clocks of whole minutes.
 const AHEAD_OF_RECEIPT: TimeDelta = TimeDelta::seconds(60);
@@ -52,14 +55,24 @@ pub(crate) struct SharedFacts<'a> {
     pub(crate) sittings: &'a [SittingFacts],
     pub(crate) copy: &'a DownCopy,
     pub(crate) zone: Tz,
-    /// When the link stood.
-    pub(crate) opened_at: DateTime<Utc>,
+    /// When the link stood, by the monotonic clock.
+    pub(crate) opened: Duration,
+    /// When the packet was heard, by the same.
+    pub(crate) heard: Duration,
+    /// What is known of the meter's clock.
+    pub(crate) looks: Looks,
     /// No other record came over the link before.
     pub(crate) first_on_link: bool,
     pub(crate) now: DateTime<Utc>,
 }
 
-fn as_packet<'a>(packet: &'a NewPacket, context_raw: Option<&'a [u8]>) -> Packet<'a> {
+/// The entry of the quirk table by which a registered meter's bytes are read: by what is registered, because the server
+/// reads them again and knows nothing else.
+fn quirk_of(meter: Option<&Meter>) -> Option<&'static Quirk> {
+    meter.and_then(|meter| QuirkTable::current().for_bytes_of(meter))
+}
+
+fn as_packet<'a>(packet: &'a NewPacket, context_raw: Option<&'a [u8]>, quirk: Option<&Quirk>) -> Packet<'a> {
     Packet {
         meter: packet.meter,
         characteristic: packet.characteristic,
@@ -67,14 +80,16 @@ fn as_packet<'a>(packet: &'a NewPacket, context_raw: Option<&'a [u8]>) -> Packet
         context_raw,
         received_at: packet.received_at,
         nonce: packet.nonce,
+        quirks: quirk.map_or(DecodeQuirks::NONE, |quirk| quirk.decode),
     }
 }
 
-fn evidence(packet: &NewPacket, record: &Record, live_single: bool, zone: Tz) -> TimeEvidence {
+fn evidence(packet: &NewPacket, record: &Record, live_single: bool, zone: Tz, looks: Looks) -> TimeEvidence {
+    let correction = looks.correction(record.meter_time, zone);
     TimeEvidence {
         meter_time: record.meter_time,
-        // Meters' clocks are not read yet.
-        skew: None,
+        skew: correction.map(|correction| correction.skew),
+        skew_uncertain: correction.is_some_and(|correction| correction.uncertain),
         received_at: packet.received_at,
         clock_trusted: packet.clock_trusted,
         live_single,
@@ -85,7 +100,7 @@ fn evidence(packet: &NewPacket, record: &Record, live_single: bool, zone: Tz) ->
 /// Whether a record without a usable clock can count as measured just now at all: glucose records are fetched from the
 /// meter's memory, so that one that comes alone may still be old.
 fn sends_at_once(packet: &NewPacket) -> bool {
-    packet.characteristic == uuid16::BLOOD_PRESSURE_MEASUREMENT
+    packet.characteristic != uuid16::GLUCOSE_MEASUREMENT
 }
 
 /// Whether consent permits to keep a packet of which only the receipt is known. The hands of a clock that is not believed
@@ -105,34 +120,73 @@ fn is_ahead(packet: &NewPacket, measured_at: DateTime<Utc>) -> bool {
 
 /// Decides about a shared meter's packet when it comes.
 pub(crate) fn shared(packet: &NewPacket, facts: SharedFacts<'_>) -> Shared {
-    let Ok(record) = decode(&as_packet(packet, None)) else {
+    let quirk = quirk_of(facts.copy.meter(packet.meter));
+    let Ok(record) = decode(&as_packet(packet, None, quirk)) else {
         return consenting_link(packet, facts)
             .map_or(Shared::Undecodable, |sitting| Shared::Keep { sitting, heard: None });
     };
     let aside =
         || consenting_link(packet, facts).map_or(Shared::Outside, |sitting| Shared::Keep { sitting, heard: None });
-    match measured_time(&evidence(packet, &record, false, facts.zone)) {
+    match measured_time(&evidence(packet, &record, false, facts.zone, facts.looks)) {
         Ok(time) if is_ahead(packet, time.at) => aside(),
         Ok(time) => {
+            let correction = facts.looks.correction(record.meter_time, facts.zone);
+            let certain = correction.is_some_and(|correction| !correction.uncertain);
             let heard = Heard {
                 record,
                 measured_at: time.at,
             };
             // The times of sittings and of meters can be compared only if both clocks can be believed.
             let timed = |sitting: &SittingFacts| packet.clock_trusted && sitting.clock_trusted;
-            if let Some(sitting) = find(facts.sittings, timed, Some(time.at), packet.received_at, false) {
-                return in_sitting(sitting, heard, facts);
+            if let Some(sitting) = by_time(facts.sittings, timed, time.at) {
+                // A clock that nobody has read, or that somebody has set since, may be wrong by as much as lies between two
+                // people.
+                return if !certain && overtaken(sitting, facts) {
+                    Shared::Outside
+                } else {
+                    let dated = Dated::Meter;
+                    in_sitting(sitting, heard, dated, facts)
+                };
             }
-            by_link(packet, heard, |sitting| !timed(sitting), facts)
+            by_link(packet, heard, Dated::Meter, |sitting| !timed(sitting), facts)
         }
         Err(Reason::TimeUnknown) if sends_at_once(packet) => {
             let heard = Heard {
                 record,
                 measured_at: packet.received_at,
             };
-            by_link(packet, heard, |_| true, facts)
+            by_link(packet, heard, Dated::of_receipt(packet), |_| true, facts)
         }
         Err(_) => aside(),
+    }
+}
+
+/// By which clock a record is dated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dated {
+    /// The meter's, or the gateway's while that is believed.
+    Meter,
+    /// The gateway's, which is believed.
+    Receipt,
+    /// The gateway's, which is not believed: the date says nothing.
+    UnsureReceipt,
+}
+
+impl Dated {
+    fn of_receipt(packet: &NewPacket) -> Self {
+        if packet.clock_trusted {
+            Self::Receipt
+        } else {
+            Self::UnsureReceipt
+        }
+    }
+
+    fn of(time: &MeasuredTime) -> Self {
+        match (time.quality, time.gateway_clock_unsure) {
+            (TimeQuality::ReceivedTimeUsed, true) => Self::UnsureReceipt,
+            (TimeQuality::ReceivedTimeUsed, false) => Self::Receipt,
+            _ => Self::Meter,
+        }
     }
 }
 
@@ -141,36 +195,32 @@ pub(crate) fn shared(packet: &NewPacket, facts: SharedFacts<'_>) -> Shared {
 fn by_link(
     packet: &NewPacket,
     heard: Heard,
+    dated: Dated,
     considered: impl Fn(&SittingFacts) -> bool,
     facts: SharedFacts<'_>,
 ) -> Shared {
-    let opened_after = |sitting: &SittingFacts| facts.opened_at >= sitting.identified_at;
-    let found = find(
-        facts.sittings,
-        considered,
-        None,
-        packet.received_at,
-        facts.first_on_link,
-    );
-    let Some(sitting) = found.filter(|sitting| sends_at_once(packet) && opened_after(sitting)) else {
+    let found = going_on(facts)
+        .filter(|sitting| considered(sitting) && sitting.identified_before(facts.opened))
+        .filter(|_| facts.first_on_link && sends_at_once(packet));
+    let Some(sitting) = found else {
         return Shared::Outside;
     };
-    match in_sitting(sitting, heard, facts) {
+    match in_sitting(sitting, heard, dated, facts) {
         // Written down at once; settled when the link is over and nothing else came.
         Shared::Keep { sitting, .. } => Shared::Keep { sitting, heard: None },
         other => Shared::AtLinkEnd(Box::new(other)),
     }
 }
 
-fn in_sitting(sitting: &SittingFacts, heard: Heard, facts: SharedFacts<'_>) -> Shared {
+fn in_sitting(sitting: &SittingFacts, heard: Heard, dated: Dated, facts: SharedFacts<'_>) -> Shared {
     let id = sitting.sitting.id;
+    let permits = |member| match dated {
+        Dated::UnsureReceipt => facts.copy.consents(member, facts.now),
+        Dated::Meter | Dated::Receipt => facts.copy.permits(member, heard.measured_at, facts.now),
+    };
     match sitting.sitting.member {
         None => Shared::Anonymous { sitting: id, heard },
-        Some(member) if facts.copy.permits(member, heard.measured_at, facts.now) => Shared::Keep {
-            sitting: id,
-            heard: Some(heard),
-        },
-        Some(_) if sitting.keep_sealed => Shared::Keep {
+        Some(member) if sitting.keep_sealed || permits(member) => Shared::Keep {
             sitting: id,
             heard: Some(heard),
         },
@@ -180,28 +230,41 @@ fn in_sitting(sitting: &SittingFacts, heard: Heard, facts: SharedFacts<'_>) -> S
 
 /// The sitting of a consenting member after whose identification the link was opened, and which goes on at receipt: what
 /// comes over such a link can only be theirs or the meter's own nonsense, and may be kept aside.
-fn consenting_link(packet: &NewPacket, facts: SharedFacts<'_>) -> Option<SittingId> {
-    let sitting = find(facts.sittings, |_| true, None, packet.received_at, true)?;
+pub(crate) fn consenting_link(packet: &NewPacket, facts: SharedFacts<'_>) -> Option<SittingId> {
+    let sitting = going_on(facts)?;
     let member = sitting.sitting.member?;
-    let theirs = facts.opened_at >= sitting.identified_at && may_keep(facts.copy, member, packet, facts.now);
+    let theirs = sitting.identified_before(facts.opened) && may_keep(facts.copy, member, packet, facts.now);
     theirs.then_some(sitting.sitting.id)
 }
 
-fn find(
+/// The sitting that goes on when the packet is heard. Sittings of one desk never overlap.
+fn going_on(facts: SharedFacts<'_>) -> Option<&SittingFacts> {
+    facts.sittings.iter().find(|sitting| sitting.went_on_at(facts.heard))
+}
+
+/// Whether somebody was identified after this sitting's person and before the link was opened.
+fn overtaken(sitting: &SittingFacts, facts: SharedFacts<'_>) -> bool {
+    let later = facts
+        .sittings
+        .iter()
+        .skip_while(|other| other.sitting.id != sitting.sitting.id)
+        .skip(1);
+    later.into_iter().any(|other| other.identified_before(facts.opened))
+}
+
+/// The sitting in which an instant lies.
+fn by_time(
     sittings: &[SittingFacts],
     considered: impl Fn(&SittingFacts) -> bool,
-    measured_at: Option<DateTime<Utc>>,
-    received_at: DateTime<Utc>,
-    live: bool,
+    measured_at: DateTime<Utc>,
 ) -> Option<&SittingFacts> {
-    let at = measured_at.unwrap_or(received_at);
     // Only those that cover the instant can be the answer, and there are thousands of others.
     let covering: Vec<&SittingFacts> = sittings
         .iter()
-        .filter(|facts| facts.sitting.covers(at) && considered(facts))
+        .filter(|facts| facts.sitting.covers(measured_at) && considered(facts))
         .collect();
     let plain: Vec<Sitting> = covering.iter().map(|facts| facts.sitting.clone()).collect();
-    let found = by_sitting(&plain, measured_at, received_at, live)?.id;
+    let found = by_sitting(&plain, Some(measured_at), measured_at, false)?.id;
     covering.into_iter().find(|facts| facts.sitting.id == found)
 }
 
@@ -238,7 +301,8 @@ pub(crate) fn settlement(
     copy: &DownCopy,
     now: DateTime<Utc>,
 ) -> Decision {
-    if awaits_context(row) {
+    // Without the meter's clock, or the certainty that there is none, nobody knows when anything was measured.
+    if row.link.looks.now == LinkClock::Pending || awaits_context(row) {
         return Decision::Wait;
     }
     let Some(meter) = copy.meter(row.packet.meter) else {
@@ -248,7 +312,7 @@ pub(crate) fn settlement(
     let Some(zone) = copy.zone() else { return Decision::Wait };
     match (row.packet.sitting, sitting, meter.role) {
         (None, _, MeterRole::Personal) => personal(row, meter, copy, zone, now),
-        (Some(_), Some(sitting), _) => seated(row, sitting, copy, zone, now),
+        (Some(_), Some(sitting), _) => seated(row, meter, sitting, copy, zone, now),
         // The sitting is gone, or the meter was shared when the packet came and is not now, or the reverse.
         (Some(_), None, _) | (None, _, MeterRole::StoreShared) => Decision::forget(Counter::OutsideSitting),
     }
@@ -280,10 +344,11 @@ fn alone(row: &PendingRow) -> Option<bool> {
 
 fn time_of(row: &PendingRow, record: &Record, zone: Tz) -> Timed {
     let packet = &row.packet;
-    match measured_time(&evidence(packet, record, false, zone)) {
+    let looks = row.link.looks;
+    match measured_time(&evidence(packet, record, false, zone, looks)) {
         Err(Reason::TimeUnknown) if sends_at_once(packet) => match alone(row) {
             None => Timed::NotYet,
-            Some(true) => Timed::Known(measured_time(&evidence(packet, record, true, zone))),
+            Some(true) => Timed::Known(measured_time(&evidence(packet, record, true, zone, looks))),
             Some(false) => Timed::Backlog,
         },
         known => Timed::Known(known),
@@ -295,9 +360,39 @@ fn truest(record: &Record, of_time: Reason) -> Reason {
     record.judged.as_ref().err().copied().unwrap_or(of_time)
 }
 
-fn seated(row: &PendingRow, sitting: &KeptSitting, copy: &DownCopy, zone: Tz, now: DateTime<Utc>) -> Decision {
+/// What consent says about a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Permission {
+    /// It permits to keep it.
+    Given,
+    /// It does not.
+    Absent,
+    /// The member consents now, and only a clock that is not believed says that the record is older than that: it is kept
+    /// aside until somebody dates it.
+    Undated,
+}
+
+fn permission(copy: &DownCopy, member: MemberId, time: &MeasuredTime, now: DateTime<Utc>) -> Permission {
+    if copy.permits(member, time.at, now) {
+        Permission::Given
+    } else if Dated::of(time) == Dated::UnsureReceipt && copy.consents(member, now) {
+        Permission::Undated
+    } else {
+        Permission::Absent
+    }
+}
+
+fn seated(
+    row: &PendingRow,
+    meter: &Meter,
+    sitting: &KeptSitting,
+    copy: &DownCopy,
+    zone: Tz,
+    now: DateTime<Utc>,
+) -> Decision {
     let packet = &row.packet;
     let member = sitting.member;
+    let quirk = quirk_of(Some(meter));
     let aside = |reason, heard| {
         if may_keep(copy, member, packet, now) {
             Decision::quarantine(reason, Some(member), heard)
@@ -305,7 +400,7 @@ fn seated(row: &PendingRow, sitting: &KeptSitting, copy: &DownCopy, zone: Tz, no
             Decision::forget(Counter::NoConsent)
         }
     };
-    let Ok(record) = decode(&as_packet(packet, row.context_raw.as_deref())) else {
+    let Ok(record) = decode(&as_packet(packet, row.context_raw.as_deref(), quirk)) else {
         return aside(Reason::Undecodable, None);
     };
     let time = match time_of(row, &record, zone) {
@@ -324,19 +419,32 @@ fn seated(row: &PendingRow, sitting: &KeptSitting, copy: &DownCopy, zone: Tz, no
             Some(true) => {}
             Some(false) => return Decision::forget(Counter::OutsideSitting),
         }
+    } else if row.provisional && !sitting.as_sitting().covers(time.at) {
+        // Nobody is left who knows the other sittings of that time as they were seen then.
+        return Decision::forget(Counter::OutsideSitting);
     }
     let heard = Heard {
         record,
         measured_at: time.at,
     };
-    let permitted = copy.permits(member, time.at, now);
+    let permitted = match permission(copy, member, &time, now) {
+        Permission::Given => true,
+        Permission::Absent => false,
+        Permission::Undated => {
+            return Decision::quarantine(truest(&heard.record, Reason::TimeUnknown), Some(member), Some(heard));
+        }
+    };
     let judged = match &heard.record.judged {
         Ok(judged) => judged,
         Err(reason) if permitted => return Decision::quarantine(*reason, Some(member), Some(heard)),
         Err(_) => return Decision::forget(Counter::NoConsent),
     };
-    let attribution = Attribution::Sitting { sitting: sitting.id };
-    let reading = reading(row, &heard.record, judged, time, member, attribution, Place::Store);
+    let claim = Claim {
+        member,
+        attribution: Attribution::Sitting { sitting: sitting.id },
+        place: Place::Store,
+    };
+    let reading = reading(row, &heard.record, judged, time, claim, quirk);
     if permitted {
         Decision::settle(Settlement::Outbox(reading), Some(heard))
     } else if sitting.keep_sealed {
@@ -349,7 +457,8 @@ fn seated(row: &PendingRow, sitting: &KeptSitting, copy: &DownCopy, zone: Tz, no
 fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: DateTime<Utc>) -> Decision {
     let packet = &row.packet;
     let bindings = copy.bindings_of(meter.id);
-    let Ok(record) = decode(&as_packet(packet, row.context_raw.as_deref())) else {
+    let quirk = quirk_of(Some(meter));
+    let Ok(record) = decode(&as_packet(packet, row.context_raw.as_deref(), quirk)) else {
         return unusable(
             copy,
             sole_owner(meter, bindings, packet.received_at),
@@ -378,7 +487,8 @@ fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: Dat
     };
     // Consent is asked before anything else is found wrong with the record, so that nothing of a person without consent
     // is kept for another reason.
-    if !copy.permits(binding.member, time.at, now) {
+    let permission = permission(copy, binding.member, &time, now);
+    if permission == Permission::Absent {
         return Decision::forget(Counter::NoConsent);
     }
     let heard = Heard {
@@ -387,17 +497,16 @@ fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: Dat
     };
     match &heard.record.judged {
         Err(reason) => Decision::quarantine(*reason, Some(binding.member), Some(heard)),
+        Ok(_) if permission == Permission::Undated => {
+            Decision::quarantine(Reason::TimeUnknown, Some(binding.member), Some(heard))
+        }
         Ok(judged) => {
-            let attribution = Attribution::Binding { binding: binding.id };
-            let reading = reading(
-                row,
-                &heard.record,
-                judged,
-                time,
-                binding.member,
-                attribution,
-                Place::Home,
-            );
+            let claim = Claim {
+                member: binding.member,
+                attribution: Attribution::Binding { binding: binding.id },
+                place: Place::Home,
+            };
+            let reading = reading(row, &heard.record, judged, time, claim, quirk);
             Decision::settle(Settlement::Outbox(reading), Some(heard))
         }
     }
@@ -425,22 +534,28 @@ fn unusable(
     }
 }
 
+/// Whose a reading is, and how that is known.
+struct Claim {
+    member: MemberId,
+    attribution: Attribution,
+    place: Place,
+}
+
 fn reading(
     row: &PendingRow,
     record: &Record,
     judged: &carepost_domain::reading::Judged,
     time: MeasuredTime,
-    member: MemberId,
-    attribution: Attribution,
-    place: Place,
+    claim: Claim,
+    quirk: Option<&Quirk>,
 ) -> Box<WireReading> {
     let packet = &row.packet;
     let reading = Reading {
         id: record.id,
-        member,
+        member: claim.member,
         meter: packet.meter,
-        attribution,
-        place,
+        attribution: claim.attribution,
+        place: claim.place,
         time,
         captured_at: packet.received_at,
         measurement: judged.measurement.clone(),
@@ -449,6 +564,7 @@ fn reading(
         characteristic: packet.characteristic,
         raw: packet.raw.clone(),
         context_raw: row.context_raw.clone(),
+        quirk: quirk.map(|quirk| quirk.id.clone()),
     };
     Box::new(WireReading::from_reading(reading, packet.nonce))
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::{BufRead as _, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,13 +8,20 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use carepost_daemon::exit::{self, UsageError};
 use carepost_daemon::{Clock, CommonArgs, Entropy, cli, telemetry};
+use carepost_domain::meter::{Address, MeterRole};
 use carepost_gatt::report;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::{Config, ENV_PREFIX};
 use crate::identity::Identity;
-use crate::{app, status};
+use crate::pairing::Goal;
+use crate::staff::client::{RegisterWish, Wish, parse_owner};
+use crate::staff::pin::hash_pin;
+use crate::{app, staff, status};
+
+/// Longest line that is read as a PIN.
+const MAX_PIN_LINE_BYTES: u64 = 256;
 
 /// The Carepost gateway: reads blood-pressure cuffs and glucose meters over Bluetooth and delivers their readings.
 #[derive(Debug, Parser)]
@@ -41,6 +49,25 @@ pub enum Command {
     },
     /// Print the gateway's id and public key as a line of JSON, making them on the first call.
     Identity,
+    /// Pair a meter with the running gateway; without an address, list the meters nearby.
+    Pair {
+        /// The meter's address, such as C0:26:DF:00:1A:2B.
+        address: Option<String>,
+        /// Forget the old pairing first: the meter has lost its own.
+        #[arg(long, conflicts_with = "forget")]
+        again: bool,
+        /// Forget the pairing.
+        #[arg(long)]
+        forget: bool,
+        /// Register the meter as the store's own.
+        #[arg(long, conflicts_with_all = ["owner", "forget"])]
+        shared: bool,
+        /// Register the meter as this member's; with =USER for one user key of it. May be repeated.
+        #[arg(long, value_name = "CODE[=USER]", conflicts_with = "forget")]
+        owner: Vec<String>,
+    },
+    /// Read a new PIN for the staff page from standard input and print the line for the configuration.
+    StaffPin,
     /// Print what the gateway holds and how it is.
     Status {
         /// As JSON.
@@ -66,6 +93,17 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None | Some(Command::Run) => app::run(loaded.config).await,
         Some(Command::Identity) => identity(&loaded.config),
+        Some(Command::StaffPin) => staff_pin(),
+        Some(Command::Pair {
+            address,
+            again,
+            forget,
+            shared,
+            owner,
+        }) => {
+            let wish = wish(address.as_deref(), again, forget, shared, &owner)?;
+            pair(&loaded.config, wish).await
+        }
         Some(Command::Status { json }) => print_status(&loaded.config, json).await,
         Some(Command::Decode { characteristic, hex }) => decode(&characteristic, &hex),
     }
@@ -93,6 +131,71 @@ fn identity(config: &Config) -> anyhow::Result<ExitCode> {
     };
     cli::print(&format!("{}\n", serde_json::to_string(&printed)?))?;
     Ok(exit::code(exit::OK))
+}
+
+fn wish(address: Option<&str>, again: bool, forget: bool, shared: bool, owners: &[String]) -> Result<Wish, UsageError> {
+    let address = match address {
+        Some(text) => Some(
+            text.parse::<Address>()
+                .map_err(|error| UsageError(format!("{text}: {error}")))?,
+        ),
+        None if again || forget || shared || !owners.is_empty() => {
+            return Err(UsageError(
+                "which meter? Give its address; carepost-gateway pair without anything lists those nearby".to_owned(),
+            ));
+        }
+        None => None,
+    };
+    let goal = match (again, forget) {
+        (true, _) => Goal::PairAgain,
+        (_, true) => Goal::Forget,
+        _ => Goal::Pair,
+    };
+    let owners: Vec<_> = owners
+        .iter()
+        .map(|owner| parse_owner(owner))
+        .collect::<Result<_, _>>()?;
+    let register = match (shared, owners.is_empty()) {
+        (true, _) => Some(RegisterWish {
+            role: MeterRole::StoreShared,
+            owners,
+        }),
+        (_, false) => Some(RegisterWish {
+            role: MeterRole::Personal,
+            owners,
+        }),
+        _ => None,
+    };
+    Ok(Wish {
+        goal,
+        address,
+        register,
+    })
+}
+
+async fn pair(config: &Config, wish: Wish) -> anyhow::Result<ExitCode> {
+    let address = daemon_address(config).context("the gateway does not run: start it, then pair")?;
+    let done = staff::client::run(&config.data_dir, address, wish).await?;
+    Ok(exit::code(if done { exit::OK } else { exit::FAILURE }))
+}
+
+/// Reads a PIN and prints its hash. The PIN itself is nowhere but in the head of whoever typed it.
+fn staff_pin() -> anyhow::Result<ExitCode> {
+    eprintln!("Type the new staff PIN, 6 to 12 digits, and press Enter:");
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .take(MAX_PIN_LINE_BYTES)
+        .read_line(&mut line)
+        .context("cannot read the PIN")?;
+    match hash_pin(line.trim(), &Entropy::system()) {
+        Ok(hash) => {
+            cli::print(&format!("[staff]\npin_hash = \"{hash}\"\n"))?;
+            Ok(exit::code(exit::OK))
+        }
+        Err(error) if staff::pin::is_usage(&error) => Err(UsageError(error.to_string()).into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn print_status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {

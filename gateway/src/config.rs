@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use carepost_daemon::{LifecycleSettings, LogSettings, Problems, Validate};
 use serde::{Deserialize, Serialize};
 
+use crate::board::MAX_ADAPTERS;
 use crate::kiosk::KioskTimings;
+use crate::staff::StaffSettings;
 
 /// Prefix of the environment variables.
 pub const ENV_PREFIX: &str = "CAREPOST_GATEWAY_";
@@ -30,6 +32,8 @@ pub struct Config {
     pub uplink: Uplink,
     /// The page at the kiosk and its port.
     pub kiosk: Kiosk,
+    /// The staff page on the same port.
+    pub staff: StaffSettings,
     /// Logs.
     pub log: LogSettings,
     /// Stopping.
@@ -44,6 +48,7 @@ impl Default for Config {
             clock: ClockSettings::default(),
             uplink: Uplink::default(),
             kiosk: Kiosk::default(),
+            staff: StaffSettings::default(),
             log: LogSettings::default(),
             lifecycle: LifecycleSettings::default(),
         }
@@ -59,6 +64,7 @@ impl Validate for Config {
         problems.within("clock", |problems| self.clock.validate(problems));
         problems.within("uplink", |problems| self.uplink.validate(problems));
         problems.within("kiosk", |problems| self.kiosk.validate(problems));
+        problems.within("staff", |problems| self.staff.validate(problems));
         problems.within("log", |problems| self.log.validate(problems));
         problems.within("lifecycle", |problems| self.lifecycle.validate(problems));
     }
@@ -68,8 +74,8 @@ impl Validate for Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bluetooth {
-    /// The adapter's name, such as `hci0`; empty for the first.
-    pub adapter: String,
+    /// Names of the adapters that are used, such as `hci0`; empty for all that there are.
+    pub adapters: Vec<String>,
     /// How long one scan lasts.
     pub scan_ms: u64,
     /// Pause between two scans.
@@ -84,6 +90,8 @@ pub struct Bluetooth {
     pub discover_tries: u32,
     /// How long any other operation may take.
     pub operation_ms: u64,
+    /// How long reading a meter's clock may take before it counts as unknown.
+    pub clock_ms: u64,
     /// Silence after which a cuff has sent everything.
     pub idle_ms: u64,
     /// Silence after which a glucose meter's answer is given up.
@@ -101,7 +109,7 @@ pub struct Bluetooth {
 impl Default for Bluetooth {
     fn default() -> Self {
         Self {
-            adapter: String::new(),
+            adapters: Vec::new(),
             scan_ms: 10_000,
             pause_ms: 1_000,
             connect_ms: 20_000,
@@ -109,6 +117,7 @@ impl Default for Bluetooth {
             retry_ms: 500,
             discover_tries: 3,
             operation_ms: 10_000,
+            clock_ms: 3_000,
             idle_ms: 5_000,
             answer_ms: 30_000,
             session_ms: 600_000,
@@ -122,17 +131,23 @@ impl Default for Bluetooth {
 impl Validate for Bluetooth {
     fn validate(&self, problems: &mut Problems) {
         let legal = |c: char| c.is_ascii_alphanumeric();
-        if self.adapter.len() > 16 || !self.adapter.chars().all(legal) {
-            problems.add(
-                "adapter",
-                "must be the name of an adapter, such as hci0, or empty for the first",
-            );
+        if self.adapters.len() > MAX_ADAPTERS {
+            problems.add("adapters", format!("must name at most {MAX_ADAPTERS} adapters"));
+        }
+        for name in &self.adapters {
+            if name.is_empty() || name.len() > 16 || !name.chars().all(legal) {
+                problems.add(
+                    "adapters",
+                    "must be names of adapters, such as [\"hci0\"], or empty for all",
+                );
+            }
         }
         for (key, value) in [
             ("scan_ms", self.scan_ms),
             ("connect_ms", self.connect_ms),
             ("retry_ms", self.retry_ms),
             ("operation_ms", self.operation_ms),
+            ("clock_ms", self.clock_ms),
             ("idle_ms", self.idle_ms),
             ("answer_ms", self.answer_ms),
             ("session_ms", self.session_ms),
@@ -344,8 +359,10 @@ mod tests {
             ("uplink.host", "192.0.2.1"),
             ("uplink.port", "0"),
             ("bluetooth.connect_tries", "0"),
-            ("bluetooth.adapter", "../hci0"),
+            ("bluetooth.adapters", "[\"../hci0\"]"),
             ("clock.tolerance_ms", "1"),
+            ("staff.pin_hash", "123456"),
+            ("staff.idle_ms", "1"),
             ("no_such_key", "1"),
         ]);
         for key in [
@@ -353,8 +370,10 @@ mod tests {
             "uplink.host",
             "uplink.port",
             "bluetooth.connect_tries",
-            "bluetooth.adapter",
+            "bluetooth.adapters",
             "clock.tolerance_ms",
+            "staff.pin_hash",
+            "staff.idle_ms",
         ] {
             assert!(found.iter().any(|k| k == key), "{key} in {found:?}");
         }

@@ -28,8 +28,10 @@ pub mod down;
 pub mod identity;
 pub mod kiosk;
 pub mod link;
+mod pairing;
 pub mod sitting;
 pub mod spool;
+pub mod staff;
 pub mod status;
 #[cfg(test)]
 mod testing;

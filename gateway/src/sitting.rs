@@ -19,10 +19,10 @@ use tokio::sync::broadcast;
 
 use crate::clock_trust::ClockTrust;
 use crate::config::Kiosk;
-use crate::spool::{Capture, KeptSitting, NewPacket, ReceiptSummary, Spool, SpoolError};
+use crate::spool::{Capture, KeptSitting, LinkPin, NewPacket, ReceiptSummary, Spool, SpoolError};
 
 pub use self::types::{BeginError, DeskError, EndedBecause, KioskEvent, ReadingState, ShownReading, SittingView, Who};
-pub(crate) use self::types::{Offered, SittingFacts};
+pub(crate) use self::types::{Here, Offered, SittingFacts};
 
 /// Notices that wait for a slow reader; what it misses it finds in [`Desk::current`].
 pub const EVENTS: usize = 64;
@@ -70,7 +70,14 @@ struct Current {
     last_written: Duration,
     next_number: u32,
     readings: VecDeque<(ReadingId, ShownReading)>,
-    unkept: Vec<NewPacket>,
+    unkept: Vec<Unkept>,
+}
+
+/// A packet that consent does not permit, with the link that it would refer to in the spool.
+#[derive(Debug)]
+struct Unkept {
+    packet: NewPacket,
+    _pin: LinkPin,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +129,7 @@ impl Desk {
                 identified_at: kept.identified_at,
                 keep_sealed: kept.keep_sealed,
                 clock_trusted: kept.clock_trusted,
+                here: None,
             })
             .collect();
         Ok(Self {
@@ -169,6 +177,7 @@ impl Desk {
             }
         }
         let now = self.inner.clock.now();
+        let monotonic = self.inner.clock.monotonic();
         let clock_trusted = self.inner.trust.is_trusted();
         let id: SittingId = Id::mint(now, self.inner.entropy.bytes());
         // Meters' clocks show whole seconds: one that was started at once shows the second in which the person came.
@@ -185,7 +194,6 @@ impl Desk {
             };
             self.inner.spool.begin_sitting(&kept).await?;
         }
-        let monotonic = self.inner.clock.monotonic();
         {
             let mut state = self.state();
             for connected in state.connected.values_mut() {
@@ -202,6 +210,10 @@ impl Desk {
                     identified_at: now,
                     keep_sealed: false,
                     clock_trusted,
+                    here: Some(Here {
+                        identified: monotonic,
+                        ended: None,
+                    }),
                 },
                 started: monotonic,
                 last_activity: monotonic,
@@ -226,6 +238,7 @@ impl Desk {
     async fn end_because(&self, sitting: SittingId, because: EndedBecause) -> Result<(), SpoolError> {
         let _changing = self.inner.changing.lock().await;
         let now = self.inner.clock.now();
+        let monotonic = self.inner.clock.monotonic();
         let member = {
             let mut state = self.state();
             let State {
@@ -243,6 +256,9 @@ impl Desk {
             let mut facts = ended.facts;
             let member = facts.sitting.member;
             facts.sitting.ended = Some(now.max(facts.sitting.began));
+            if let Some(here) = &mut facts.here {
+                here.ended = Some(monotonic);
+            }
             past.push_back(facts);
             if past.len() > MAX_PAST {
                 past.pop_front();
@@ -308,19 +324,30 @@ impl Desk {
             current.facts.sitting.member.ok_or(DeskError::Anonymous)?;
         }
         self.inner.spool.seal_sitting(sitting, self.inner.clock.now()).await?;
-        let unkept = {
+        let packets: Vec<Capture> = {
             let mut state = self.state();
             let current = state
                 .current
                 .as_mut()
                 .filter(|current| current.facts.sitting.id == sitting)
                 .ok_or(DeskError::Over)?;
+            // From here on nothing is added to them.
             current.facts.keep_sealed = true;
-            std::mem::take(&mut current.unkept)
+            let packets = current.unkept.iter().map(|unkept| unkept.packet.clone());
+            packets.map(Capture::Keep).collect()
         };
-        if !unkept.is_empty() {
-            let items: Vec<Capture> = unkept.into_iter().map(Capture::Keep).collect();
-            self.inner.spool.capture(&items).await?;
+        if !packets.is_empty() {
+            // A full disk leaves them where they are, for whoever asks again; that costs no copy, for equal bytes on one
+            // link are one reading.
+            self.inner.spool.capture(&packets).await?;
+        }
+        if let Some(current) = self
+            .state()
+            .current
+            .as_mut()
+            .filter(|current| current.facts.sitting.id == sitting)
+        {
+            current.unkept.clear();
         }
         Ok(())
     }
@@ -445,17 +472,22 @@ impl Desk {
         self.tell(KioskEvent::Reading { sitting, number });
     }
 
-    /// Remembers a packet that consent does not permit, for as long as the sitting goes on.
-    pub(crate) fn remember_unkept(&self, sitting: SittingId, packet: NewPacket) {
+    /// Remembers a packet that consent does not permit, for as long as the sitting goes on. To be called while its link is
+    /// open. The packet comes back if the person has asked meanwhile to keep it.
+    pub(crate) fn remember_unkept(&self, sitting: SittingId, packet: NewPacket) -> Option<NewPacket> {
         let mut state = self.state();
-        if let Some(current) = state
+        let current = state
             .current
             .as_mut()
-            .filter(|current| current.facts.sitting.id == sitting)
-            && current.unkept.len() < MAX_UNKEPT
-        {
-            current.unkept.push(packet);
+            .filter(|current| current.facts.sitting.id == sitting)?;
+        if current.facts.keep_sealed {
+            return Some(packet);
         }
+        if current.unkept.len() < MAX_UNKEPT {
+            let pin = self.inner.spool.pin_link(packet.link);
+            current.unkept.push(Unkept { packet, _pin: pin });
+        }
+        None
     }
 
     /// The current sitting of a member, for readings of the member's own meter.

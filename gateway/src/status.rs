@@ -1,5 +1,6 @@
 //! What `carepost-gateway status` says: gathered by the daemon, or read from the file when none runs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,15 +12,16 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use carepost_domain::id::GatewayId;
+use carepost_domain::quirks::{QuirkTable, Support};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::app::Parts;
-use crate::board::{LinkState, UplinkState};
+use crate::board::{AdapterStatus, LinkState, Nearby, UplinkState};
 use crate::clock_trust::Trust;
-use crate::spool::{SpoolError, SpoolStatus};
+use crate::spool::{MeterStatus, SpoolError, SpoolStatus};
 use crate::uplink::UplinkStatus;
 
 /// Where the daemon answers.
@@ -49,6 +51,12 @@ pub struct DaemonStatus {
     pub gateway: GatewayId,
     /// The Bluetooth side.
     pub link: LinkState,
+    /// Every adapter that was there since the start; absent in reports of older programs.
+    #[serde(default)]
+    pub adapters: Vec<AdapterStatus>,
+    /// Meters around that nobody registered.
+    #[serde(default)]
+    pub nearby: NearbyStatus,
     /// The way to the server.
     pub uplink: UplinkState,
     /// What the uplink counted since the start; absent in reports of older programs.
@@ -58,6 +66,31 @@ pub struct DaemonStatus {
     pub clock: Trust,
     /// Packets wait because they cannot be written down.
     pub capture_stalled: bool,
+}
+
+/// Meters around that nobody registered: counts, and families of those that only speak a protocol of their maker's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearbyStatus {
+    /// That could be registered.
+    pub unregistered: u64,
+    /// That are recognised and cannot be read, by family.
+    pub unsupported: BTreeMap<String, u64>,
+}
+
+impl NearbyStatus {
+    fn of(nearby: &[Nearby]) -> Self {
+        let mut status = Self::default();
+        for meter in nearby {
+            let quirk = meter.quirk.as_ref().and_then(|id| QuirkTable::current().by_id(id));
+            match (meter.support, quirk) {
+                (Support::RecognisedUnsupported, Some(quirk)) => {
+                    *status.unsupported.entry(quirk.family.clone()).or_default() += 1;
+                }
+                _ => status.unregistered += 1,
+            }
+        }
+        status
+    }
 }
 
 /// Gathers the report inside the daemon.
@@ -71,6 +104,8 @@ pub async fn gather(parts: &Parts) -> Result<StatusReport, SpoolError> {
         daemon: Some(DaemonStatus {
             gateway: parts.identity.gateway(),
             link: parts.board.link(),
+            adapters: parts.board.adapters(),
+            nearby: NearbyStatus::of(&parts.board.nearby(parts.clock.monotonic())),
             uplink: parts.board.uplink(),
             uplink_counts: parts.board.uplink_counts(),
             clock: parts.trust.trust(),
@@ -142,6 +177,19 @@ fn write(text: &mut String, report: &StatusReport) -> std::fmt::Result {
         Some(daemon) => {
             writeln!(text, "Gateway        {}", daemon.gateway)?;
             writeln!(text, "Bluetooth      {}", link_in_words(&daemon.link))?;
+            for adapter in &daemon.adapters {
+                writeln!(text, "  {:<12} {}", adapter.name, link_in_words(&adapter.state))?;
+            }
+            if daemon.nearby.unregistered > 0 {
+                writeln!(
+                    text,
+                    "  {} meters around that nobody registered",
+                    daemon.nearby.unregistered
+                )?;
+            }
+            for (family, meters) in &daemon.nearby.unsupported {
+                writeln!(text, "  recognised, unsupported: {family} ({meters})")?;
+            }
             writeln!(text, "Server         {}", uplink_in_words(&daemon.uplink))?;
             if let Some(counts) = &daemon.uplink_counts {
                 writeln!(
@@ -210,6 +258,7 @@ fn write(text: &mut String, report: &StatusReport) -> std::fmt::Result {
             0 => writeln!(text)?,
             gaps => writeln!(text, ", {gaps} possible gaps: check the cuff's own memory")?,
         }
+        write_meter(text, meter)?;
     }
     writeln!(text, "Counted")?;
     for (name, value) in spool.counters.iter().filter(|(_, value)| **value > 0) {
@@ -218,14 +267,49 @@ fn write(text: &mut String, report: &StatusReport) -> std::fmt::Result {
     Ok(())
 }
 
+/// What is worth knowing of a meter that does not simply work.
+fn write_meter(text: &mut String, meter: &MeterStatus) -> std::fmt::Result {
+    let mut facts = Vec::new();
+    if let Some(skew_ms) = meter.skew_ms {
+        let seconds = skew_ms / 1_000;
+        let way = if seconds < 0 { "ahead" } else { "behind" };
+        facts.push(format!("clock {} s {way}", seconds.abs()));
+    }
+    if let Some(firmware) = &meter.firmware {
+        facts.push(format!("firmware {firmware}"));
+    }
+    if let Some(quirk) = &meter.quirk {
+        facts.push(format!("known as {quirk}"));
+    }
+    for (what, number) in [
+        ("links", meter.links),
+        ("interrupted", meter.interrupted),
+        ("sent again", meter.duplicates),
+        ("of no use", meter.rejects),
+        ("not connected", meter.connect_failures),
+    ] {
+        if number > 0 {
+            facts.push(format!("{what} {number}"));
+        }
+    }
+    if !facts.is_empty() {
+        writeln!(text, "    {}", facts.join(", "))?;
+    }
+    match &meter.last_failure {
+        Some(reason) => writeln!(text, "    last failure: {reason}"),
+        None => Ok(()),
+    }
+}
+
 fn link_in_words(state: &LinkState) -> String {
     match state {
         LinkState::Starting => "starting".to_owned(),
         LinkState::NoBus { detail } => format!("no Bluetooth service ({detail}). Start bluetoothd."),
         LinkState::SpoolWaits { detail } => format!("no meter is read ({detail}). Make room on the disk."),
-        LinkState::NoAdapter => "no adapter. Plug one in, or correct bluetooth.adapter.".to_owned(),
+        LinkState::NoAdapter => "no adapter. Plug one in, or correct bluetooth.adapters.".to_owned(),
         LinkState::AdapterOff => "adapter switched off. Switch it on: bluetoothctl power on.".to_owned(),
         LinkState::Scanning => "listening for meters".to_owned(),
+        LinkState::Lent => "in use for pairing a meter".to_owned(),
         LinkState::Connecting { meter } => format!("connecting meter {meter}"),
         LinkState::Reading { meter } => format!("reading meter {meter}"),
         LinkState::Stopped => "stopped".to_owned(),

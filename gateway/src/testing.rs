@@ -10,7 +10,7 @@ use carepost_domain::id::{MemberId, StoreId};
 use carepost_domain::meter::{Address, AddressType, Binding, Meter, MeterKind, MeterRole, meter_id};
 use carepost_gatt::blood_pressure::{self, PressureUnit, UserId};
 use carepost_gatt::glucose::{Concentration, ConcentrationUnit, Context, Meal, SampleLocation, SampleType};
-use carepost_gatt::{Decimal, MedFloat, glucose, uuid16};
+use carepost_gatt::{Decimal, MedFloat, glucose};
 use chrono::{DateTime, Datelike as _, TimeDelta, Timelike as _, Utc};
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -21,7 +21,7 @@ use crate::admit::settle_pending;
 use crate::clock_trust::ClockTrust;
 use crate::config::{ClockSettings, Kiosk};
 use crate::sitting::Desk;
-use crate::spool::{Capture, LinkId, NewPacket, Recovered, Spool};
+use crate::spool::{Capture, LinkClock, LinkId, NewPacket, Recovered, Spool};
 
 /// Noon in the shop.
 pub(crate) fn noon() -> DateTime<Utc> {
@@ -66,6 +66,7 @@ fn meter(last: u8, kind: MeterKind, role: MeterRole, multi_user: bool) -> Meter 
         store: store(),
         model: "T".to_owned(),
         multi_user,
+        about: carepost_domain::meter::About::default(),
     }
 }
 
@@ -223,10 +224,7 @@ pub(crate) fn fasting(sequence: u16) -> Vec<u8> {
 }
 
 pub(crate) fn packet(link: LinkId, meter: &Meter, raw: Vec<u8>, received_at: DateTime<Utc>) -> NewPacket {
-    let characteristic = match meter.kind {
-        MeterKind::BloodPressure => uuid16::BLOOD_PRESSURE_MEASUREMENT,
-        MeterKind::Glucose => uuid16::GLUCOSE_MEASUREMENT,
-    };
+    let characteristic = meter.kind.characteristic();
     NewPacket {
         link,
         meter: meter.id,
@@ -309,7 +307,19 @@ impl Bench {
         Self::open(Arc::new(folder), self.clock.now()).await
     }
 
+    /// A link to a meter whose clock cannot be read.
     pub(crate) async fn link(&self, meter: &Meter) -> LinkId {
+        let link = self.link_unread(meter).await;
+        let clock = Capture::Clock {
+            link,
+            clock: LinkClock::Unknown,
+        };
+        self.spool.capture(&[clock]).await.unwrap();
+        link
+    }
+
+    /// A link of whose clock nothing is known yet.
+    pub(crate) async fn link_unread(&self, meter: &Meter) -> LinkId {
         self.spool
             .open_link(meter.id, meter.kind, self.clock.now())
             .await
@@ -331,11 +341,36 @@ impl Bench {
         self.spool.status().await.unwrap()
     }
 
+    /// Readings in the outbox, as they go to the server.
+    pub(crate) async fn outbox(&self) -> Vec<String> {
+        let mut connection = self.another_connection().await;
+        sqlx::query_scalar("SELECT reading FROM outbox WHERE reading IS NOT NULL ORDER BY id")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap()
+    }
+
+    /// Rows of a table.
+    pub(crate) async fn rows(&self, table: &'static str) -> i64 {
+        let mut connection = self.another_connection().await;
+        let statement = match table {
+            "links" => "SELECT count(*) FROM links",
+            "spool" => "SELECT count(*) FROM spool",
+            other => panic!("{other} is not counted"),
+        };
+        sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap()
+    }
+
+    async fn another_connection(&self) -> SqliteConnection {
+        let path = self.folder.path().join("spool.sqlite");
+        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path))
+            .await
+            .unwrap()
+    }
+
     /// Keeps everybody else from writing to the spool until the connection is closed.
     pub(crate) async fn lock(&self) -> SqliteConnection {
-        let path = self.folder.path().join("spool.sqlite");
-        let options = SqliteConnectOptions::new().filename(path);
-        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        let mut connection = self.another_connection().await;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
         connection
     }

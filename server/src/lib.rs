@@ -10,6 +10,7 @@ pub mod config;
 mod http;
 mod ingest;
 mod jobs;
+mod models;
 pub mod rules;
 pub mod telemetry;
 pub mod web;

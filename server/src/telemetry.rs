@@ -38,6 +38,10 @@ code_enum! {
         ReadingsRejected = "readings_rejected_total",
         /// Rows that gateways had purged.
         ReadingsVoid = "readings_void_total",
+        /// Registrations from gateways that were taken, repeats included.
+        RegistrationsTaken = "registrations_taken_total",
+        /// Registrations from gateways that were refused with a reason.
+        RegistrationsRefused = "registrations_refused_total",
         /// Receipts handed to a connection.
         ReceiptsSent = "receipts_sent_total",
         /// Receipts that found no connection to go to; the next hello makes up for them.

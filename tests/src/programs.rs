@@ -60,6 +60,10 @@ fn build() -> anyhow::Result<PathBuf> {
     let mut build = std::process::Command::new(&cargo);
     // All of them at once: one set of features, the same in every build of the workspace.
     build.current_dir(&root).args(["build", "--workspace", "--bins"]);
+    // In the profile of this very program, so that a measurement measures what is shipped.
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
     if !std::io::stderr().is_terminal() {
         build.arg("--quiet");
     }

@@ -41,6 +41,8 @@ pub struct Setup {
     pub kiosk_listen: Option<SocketAddr>,
     /// Let the simulated meters take their real time instead of hurrying.
     pub calm: bool,
+    /// The simulator's configuration file, word for word; the shipped one when absent.
+    pub simulator: Option<String>,
 }
 
 /// A running world.
@@ -81,7 +83,7 @@ impl World {
             .prefix("carepost-")
             .tempdir()
             .context("making a folder for the world")?;
-        let (sim, bus, control) = start_sim(folder.path(), setup.calm).await?;
+        let (sim, bus, control) = start_sim(folder.path(), &setup).await?;
         let meters = SimClient::connect(control)
             .await
             .context("connecting to the simulator's control interface")?;
@@ -297,6 +299,12 @@ impl World {
     /// When the HTTP client cannot be built.
     pub fn kiosk(&self) -> anyhow::Result<Kiosk> {
         Kiosk::at(&self.kiosk)
+    }
+
+    /// The D-Bus address at which the simulated BlueZ is served.
+    #[must_use]
+    pub fn bus_address(&self) -> &str {
+        &self.bus
     }
 
     /// The kiosk page's address.
@@ -592,11 +600,14 @@ fn flags(settings: Vec<String>) -> Vec<String> {
         .collect()
 }
 
-async fn start_sim(folder: &Path, calm: bool) -> anyhow::Result<(Running, String, SocketAddr)> {
+async fn start_sim(folder: &Path, setup: &Setup) -> anyhow::Result<(Running, String, SocketAddr)> {
     let config = folder.join("firmware-sim.toml");
     let shipped = crate::programs::workspace_root().join("config/firmware-sim.toml");
-    let mut text = std::fs::read_to_string(&shipped).with_context(|| format!("reading {}", shipped.display()))?;
-    if !calm {
+    let mut text = match &setup.simulator {
+        Some(text) => text.clone(),
+        None => std::fs::read_to_string(&shipped).with_context(|| format!("reading {}", shipped.display()))?,
+    };
+    if setup.simulator.is_none() && !setup.calm {
         for (key, value) in [
             ("advertising_interval_ms", "50"),
             ("connect_delay_ms", "5"),

@@ -12,9 +12,13 @@ pub const MAX_PACKET_BYTES: usize = 256 * 1024;
 pub const MAX_RECEIPT_EXTRA: usize = 256;
 /// Rejections that are outstanding (not yet seen by the gateway) before a lane's prefix stops advancing.
 pub const MAX_RECEIPT_REJECTED: usize = 256;
-/// Rows of all kinds together in one part of a snapshot or delta. The largest kind, a meter with a long model name, has
-/// about 500 bytes, so a full part stays below [`MAX_PACKET_BYTES`].
+/// Rows of all kinds together in one part of a snapshot or delta. The largest kind, a meter with a long model name that says
+/// much about itself, has about 650 bytes, so a full part stays below [`MAX_PACKET_BYTES`].
 pub const MAX_DOWN_ROWS: usize = 400;
+/// Owners in one registration: more than the user slots of any meter known (page 3, section 2.8, item 6: two).
+pub const MAX_METER_OWNERS: usize = 16;
+/// Characters of a meter's model.
+pub const MAX_MODEL_CHARS: usize = 100;
 /// Bytes of one record's raw value: an ATT attribute is at most 512 bytes (Bluetooth Core, Vol 3, Part F, 3.2.9).
 pub const MAX_RAW_BYTES: usize = 512;
 /// A reading measured at most this long before its capture goes by the live lane.

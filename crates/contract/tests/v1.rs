@@ -1,11 +1,15 @@
 //! The messages of version 1: golden files that decode for ever, bounds, and bytes from strangers.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
-use carepost_contract::limits::{MAX_BATCH_BYTES, MAX_BATCH_ITEMS, MAX_DOWN_ROWS, MAX_PACKET_BYTES};
-use carepost_contract::v1::{
-    Batch, BatchError, Control, Down, Item, MessageError, Receipt, parse_batch, parse_control, parse_down,
-    salvage_batch,
+use carepost_contract::limits::{
+    MAX_BATCH_BYTES, MAX_BATCH_ITEMS, MAX_DOWN_ROWS, MAX_METER_OWNERS, MAX_MODEL_CHARS, MAX_PACKET_BYTES,
 };
+use carepost_contract::v1::{
+    BadRegister, Batch, BatchError, Control, Down, Item, MessageError, Owner, Receipt, Register, parse_batch,
+    parse_control, parse_down, salvage_batch,
+};
+use carepost_domain::Id;
+use carepost_domain::meter::{About, MAX_ABOUT_BYTES, MeterRole};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -15,6 +19,9 @@ const APPLIED: &str = include_str!("golden/v1/applied.json");
 const RECEIPT: &str = include_str!("golden/v1/receipt.json");
 const SNAPSHOT: &str = include_str!("golden/v1/snapshot.json");
 const DELTA: &str = include_str!("golden/v1/delta.json");
+const BATCH_DEVICES: &str = include_str!("golden/v1/batch_devices.json");
+const REGISTER: &str = include_str!("golden/v1/register.json");
+const REGISTER_REFUSED: &str = include_str!("golden/v1/register_refused.json");
 const CURSOR: &str = include_str!("golden/v1/cursor.json");
 
 fn value(text: &str) -> Value {
@@ -38,6 +45,10 @@ fn golden_messages_decode_and_encode_to_themselves() {
     keeps_everything::<Down>(SNAPSHOT);
     keeps_everything::<Down>(DELTA);
     keeps_everything::<Down>(CURSOR);
+    let devices: Batch = keeps_everything(BATCH_DEVICES);
+    assert_eq!(devices.items.len(), 4);
+    keeps_everything::<Control>(REGISTER);
+    keeps_everything::<Down>(REGISTER_REFUSED);
 }
 
 #[test]
@@ -149,6 +160,179 @@ fn control_and_down_messages_have_bounds() {
         parse_control(br#"{"type":"unheard_of"}"#),
         Err(MessageError::NotA { .. })
     ));
+}
+
+/// The bytes of every reading in the golden files say what the reading says.
+#[test]
+fn the_readings_of_the_golden_batch_follow_from_their_bytes() {
+    use carepost_domain::quirks::{DecodeQuirks, QuirkTable};
+    use carepost_domain::record::{Packet, decode};
+    let batch: Batch = serde_json::from_str(BATCH_DEVICES).unwrap();
+    for item in batch.items {
+        let Item::Reading(reading) = item else { continue };
+        let quirks = reading
+            .quirk
+            .as_ref()
+            .map_or(DecodeQuirks::NONE, |id| QuirkTable::current().by_id(id).unwrap().decode);
+        let record = decode(&Packet {
+            meter: reading.meter,
+            characteristic: reading.characteristic,
+            raw: &reading.raw,
+            context_raw: reading.context_raw.as_deref(),
+            received_at: reading.captured_at,
+            nonce: reading.nonce,
+            quirks,
+        })
+        .unwrap();
+        let judged = record.judged.unwrap();
+        assert_eq!(judged.measurement, reading.measurement);
+        assert_eq!(judged.flags, reading.flags);
+        assert_eq!(record.id, reading.id);
+    }
+}
+
+#[test]
+fn a_reading_without_an_entry_says_nothing_of_it() {
+    for item in value(BATCH)["items"].as_array().unwrap() {
+        assert_eq!(item.get("quirk"), None);
+    }
+    let mut message = value(BATCH_DEVICES);
+    for bad in [json!(""), json!("Beurer"), json!("x".repeat(49)), json!(7)] {
+        message["items"][0]["quirk"] = bad.clone();
+        let parsed = parse_batch(message.to_string().as_bytes()).unwrap();
+        let soundness: Vec<bool> = parsed.items.iter().map(Result::is_ok).collect();
+        assert_eq!(soundness, [false, true, true, true], "{bad}");
+    }
+    // An id of a newer table is sound; whether it is known is asked later.
+    message["items"][0]["quirk"] = json!("invented-later");
+    assert!(parse_batch(message.to_string().as_bytes()).unwrap().items[0].is_ok());
+}
+
+fn register() -> Register {
+    match parse_control(REGISTER.as_bytes()).unwrap() {
+        Control::Register(register) => *register,
+        other => panic!("a registration, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_registration_that_cannot_be_so_says_why() {
+    assert_eq!(register().check(), Ok(()));
+    let meter = register().meter.id;
+    let check = |change: &dyn Fn(&mut Register), expected: Result<(), BadRegister>| {
+        let mut register = register();
+        change(&mut register);
+        assert_eq!(register.check(), expected);
+        let payload = serde_json::to_vec(&Control::Register(Box::new(register))).unwrap();
+        match (parse_control(&payload), expected) {
+            (Ok(Control::Register(_)), Ok(())) => {}
+            (Err(MessageError::BadRegister(found)), Err(bad)) => assert_eq!(found, bad),
+            (other, _) => panic!("{other:?} instead of {expected:?}"),
+        }
+    };
+    let owner = |n: u128, slot| Owner {
+        member: Id::from_uuid(uuid::Uuid::from_u128(n)),
+        slot,
+    };
+    let slots = Err(BadRegister::Slots { meter });
+    let other = Id::from_uuid(uuid::Uuid::from_u128(9));
+    check(&|r| r.meter.id = other, Err(BadRegister::ForeignId { meter: other }));
+    check(
+        &|r| r.meter.model = "模".repeat(MAX_MODEL_CHARS + 1),
+        Err(BadRegister::LongModel { meter }),
+    );
+    check(&|r| r.meter.model = "模".repeat(MAX_MODEL_CHARS), Ok(()));
+    check(&|r| r.owners.clear(), slots);
+    check(&|r| r.owners = vec![owner(1, Some(1)), owner(2, Some(1))], slots);
+    check(&|r| r.owners = vec![owner(1, Some(1)), owner(2, None)], slots);
+    check(&|r| r.meter.multi_user = false, slots);
+    check(
+        &|r| {
+            r.meter.multi_user = false;
+            r.owners = vec![owner(1, None)];
+        },
+        Ok(()),
+    );
+    check(
+        &|r| {
+            r.meter.multi_user = false;
+            r.owners = vec![owner(1, None), owner(2, None)];
+        },
+        slots,
+    );
+    check(
+        &|r| r.meter.role = MeterRole::StoreShared,
+        Err(BadRegister::OwnerOfShared { meter }),
+    );
+    check(
+        &|r| {
+            r.meter.role = MeterRole::StoreShared;
+            r.owners.clear();
+        },
+        Ok(()),
+    );
+    let many = |count: usize| (0..count).map(|n| owner(n as u128, u8::try_from(n).ok())).collect();
+    check(&|r| r.owners = many(MAX_METER_OWNERS), Ok(()));
+    check(
+        &|r| r.owners = many(MAX_METER_OWNERS + 1),
+        Err(BadRegister::TooManyOwners {
+            meter,
+            count: MAX_METER_OWNERS + 1,
+        }),
+    );
+}
+
+#[test]
+fn a_broken_registration_or_refusal_is_no_message() {
+    let check = |golden: &str, path: &[&str], bad: Value| {
+        let mut message = value(golden);
+        let mut place = &mut message;
+        for key in path {
+            place = &mut place[*key];
+        }
+        *place = bad;
+        let payload = message.to_string();
+        assert!(matches!(
+            parse_control(payload.as_bytes()),
+            Err(MessageError::NotA { .. })
+        ));
+        assert!(matches!(parse_down(payload.as_bytes()), Err(MessageError::NotA { .. })));
+    };
+    check(REGISTER, &["meter", "kind"], json!("telescope"));
+    check(REGISTER, &["meter", "address"], json!("C0:26"));
+    check(
+        REGISTER,
+        &["meter", "about", "serial"],
+        json!("9".repeat(MAX_ABOUT_BYTES + 1)),
+    );
+    check(REGISTER, &["meter", "about", "serial"], json!("a\u{1b}[31m"));
+    check(REGISTER, &["owners"], json!([{"slot": 1}]));
+    check(
+        REGISTER,
+        &["owners"],
+        json!([{"member": "018f3c5e-0000-7000-8000-000000000002", "slot": 256}]),
+    );
+    check(REGISTER, &["at"], json!("yesterday"));
+    check(REGISTER_REFUSED, &["reason"], json!("because"));
+    check(REGISTER_REFUSED, &["meter"], json!(null));
+}
+
+#[test]
+fn a_full_part_of_long_meters_fits_into_a_packet() {
+    let mut meter = register().meter;
+    meter.model = "M".repeat(MAX_MODEL_CHARS);
+    let long = "x".repeat(MAX_ABOUT_BYTES);
+    meter.about = About::new(&long, &long, &long);
+    let Down::Snapshot(mut part) = serde_json::from_str(SNAPSHOT).unwrap() else {
+        panic!("a snapshot")
+    };
+    part.members.clear();
+    part.bindings.clear();
+    part.grants.clear();
+    part.meters = vec![meter; MAX_DOWN_ROWS];
+    let payload = serde_json::to_vec(&Down::Snapshot(part)).unwrap();
+    assert!(payload.len() <= MAX_PACKET_BYTES, "{} bytes", payload.len());
+    assert!(parse_down(&payload).is_ok());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::consent::{Grant, Purpose, Refusal, gate};
 use crate::id::StoreId;
 use crate::meter::{Binding, Meter, MeterRole};
 use crate::quarantine::Reason;
+use crate::quirks::{DecodeQuirks, QuirkId, QuirkTable};
 use crate::reading::{Attribution, Place, Reading};
 use crate::record::{Packet, Record, decode};
 use crate::time::{FUTURE_TOLERANCE, MeterTime, TimeQuality, local_to_utc};
@@ -68,9 +69,13 @@ fn usable(reading: &Reading, nonce: u64, meter: &Meter, facts: Facts<'_>, now: D
         context_raw: reading.context_raw.as_deref(),
         received_at: reading.captured_at,
         nonce,
+        quirks: quirks_of(reading.quirk.as_ref(), meter)?,
     })?;
     follows_from_bytes(reading, &record)?;
     time_follows(reading, &record, facts.zone)?;
+    if reading.measurement.meter_kind() != meter.kind {
+        return Err(Reason::Inconsistent);
+    }
     if reading.time.at > now + FUTURE_TOLERANCE {
         return Err(Reason::TimeInFuture);
     }
@@ -93,6 +98,19 @@ fn usable(reading: &Reading, nonce: u64, meter: &Meter, facts: Facts<'_>, now: D
         Ok(())
     } else {
         Err(Reason::NotAttributable)
+    }
+}
+
+/// What the entry that the gateway names changes in the meaning of the bytes.
+fn quirks_of(named: Option<&QuirkId>, meter: &Meter) -> Result<DecodeQuirks, Reason> {
+    let Some(id) = named else {
+        return Ok(DecodeQuirks::NONE);
+    };
+    let quirk = QuirkTable::current().by_id(id).ok_or(Reason::QuirkUnknown)?;
+    if quirk.is_for(meter) {
+        Ok(quirk.decode)
+    } else {
+        Err(Reason::QuirkMismatch)
     }
 }
 
@@ -158,6 +176,7 @@ mod tests {
                 store: id(1),
                 model: String::new(),
                 multi_user: false,
+                about: crate::meter::About::default(),
             };
             let member: MemberId = id(2);
             let binding: BindingId = id(3);
@@ -172,11 +191,13 @@ mod tests {
                 context_raw: None,
                 received_at: captured_at,
                 nonce: NONCE,
+                quirks: DecodeQuirks::NONE,
             })
             .unwrap();
             let time = measured_time(&TimeEvidence {
                 meter_time: record.meter_time,
                 skew: Some(TimeDelta::milliseconds(41_500)),
+                skew_uncertain: false,
                 received_at: captured_at,
                 clock_trusted: true,
                 live_single: true,
@@ -218,6 +239,7 @@ mod tests {
                     characteristic: uuid16::BLOOD_PRESSURE_MEASUREMENT,
                     raw,
                     context_raw: None,
+                    quirk: None,
                 },
                 meter,
                 now: captured_at + TimeDelta::seconds(2),
@@ -275,6 +297,77 @@ mod tests {
         );
     }
 
+    /// The world with a cuff whose bytes mean something else by an entry of the quirk table.
+    fn big_endian_world() -> World {
+        let mut world = World::new();
+        world.meter.model = "BM85".to_owned();
+        world.meter.about = crate::meter::About::new("BEURER GmbH", "", "");
+        // As the standard packet, its tail high byte first: pulse 70, user 1, irregular pulse.
+        let raw = vec![0x16, 126, 0, 78, 0, 0xFF, 7, 0xEA, 7, 10, 15, 7, 30, 0, 0, 70, 1, 0, 4];
+        let quirk = QuirkTable::current().for_bytes_of(&world.meter).unwrap();
+        let record = decode(&Packet {
+            meter: world.meter.id,
+            characteristic: uuid16::BLOOD_PRESSURE_MEASUREMENT,
+            raw: &raw,
+            context_raw: None,
+            received_at: world.reading.captured_at,
+            nonce: NONCE,
+            quirks: quirk.decode,
+        })
+        .unwrap();
+        let judged = record.judged.unwrap();
+        world.reading.id = record.id;
+        world.reading.measurement = judged.measurement;
+        world.reading.flags = judged.flags;
+        world.reading.raw = raw;
+        world.reading.quirk = Some(quirk.id.clone());
+        world
+    }
+
+    #[test]
+    fn a_reading_is_decoded_again_by_the_entry_that_it_names() {
+        assert_eq!(big_endian_world().verdict(), Ok(()));
+        let refused = |change: fn(&mut World)| {
+            let mut world = big_endian_world();
+            change(&mut world);
+            match world.verdict() {
+                Err(Refused::Unusable(reason)) => reason,
+                other => panic!("refused as unusable, not {other:?}"),
+            }
+        };
+        assert_eq!(refused(|w| w.reading.quirk = None), Reason::ByteOrderSuspected);
+        assert_eq!(
+            refused(|w| w.reading.quirk = "invented-later".parse().ok()),
+            Reason::QuirkUnknown
+        );
+        assert_eq!(
+            refused(|w| w.reading.quirk = "taidoc-fora".parse().ok()),
+            Reason::QuirkMismatch,
+            "an entry of another model"
+        );
+        assert_eq!(refused(|w| w.meter.model = "BM54".to_owned()), Reason::QuirkMismatch);
+        assert_eq!(
+            refused(|w| w.meter.about = crate::meter::About::default()),
+            Reason::QuirkMismatch
+        );
+        assert_eq!(
+            refused(|w| w.reading.flags.clear()),
+            Reason::Inconsistent,
+            "the values still have to follow from the bytes"
+        );
+        // Firmware is not part of what a meter is: it may be updated between reading and admission.
+        let mut updated = big_endian_world();
+        updated.meter.about.firmware = "9.9".to_owned();
+        assert_eq!(updated.verdict(), Ok(()));
+    }
+
+    #[test]
+    fn an_entry_that_changes_no_bytes_may_be_named() {
+        let mut world = World::new();
+        world.reading.quirk = "omron-standard".parse().ok();
+        assert_eq!(world.verdict(), Ok(()));
+    }
+
     #[test]
     fn another_persons_claim_is_refused() {
         assert_eq!(refused(|w| w.bindings.clear()), Refused::Unusable(Reason::NobodyBound));
@@ -301,6 +394,14 @@ mod tests {
                 w.reading.raw.clear();
             }),
             Refused::NoConsent(Refusal::NotNow)
+        );
+    }
+
+    #[test]
+    fn a_meter_measures_what_it_is_registered_for() {
+        assert_eq!(
+            refused(|w| w.meter.kind = MeterKind::Weight),
+            Refused::Unusable(Reason::Inconsistent)
         );
     }
 

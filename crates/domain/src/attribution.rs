@@ -130,6 +130,7 @@ mod tests {
             store: Id::from_uuid(uuid::Uuid::from_u128(1)),
             model: String::new(),
             multi_user,
+            about: crate::meter::About::default(),
         }
     }
 

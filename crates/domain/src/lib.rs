@@ -13,6 +13,7 @@ pub mod meter;
 pub mod people;
 pub mod phi;
 pub mod quarantine;
+pub mod quirks;
 pub mod reading;
 pub mod reading_id;
 pub mod record;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use carepost_gatt::uuid16;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -113,6 +114,92 @@ code_enum! {
         BloodPressure = "blood_pressure",
         /// Glucose meter, service 0x1808.
         Glucose = "glucose",
+        /// Weight scale, service 0x181D.
+        Weight = "weight",
+        /// Thermometer, service 0x1809.
+        Temperature = "temperature",
+        /// Pulse oximeter, service 0x1822.
+        OxygenSaturation = "oxygen_saturation",
+    }
+}
+
+impl MeterKind {
+    /// Assigned number of the service by which a meter of this kind gives its records.
+    #[must_use]
+    pub const fn service(self) -> u16 {
+        match self {
+            Self::BloodPressure => uuid16::BLOOD_PRESSURE_SERVICE,
+            Self::Glucose => uuid16::GLUCOSE_SERVICE,
+            Self::Weight => uuid16::WEIGHT_SCALE_SERVICE,
+            Self::Temperature => uuid16::HEALTH_THERMOMETER_SERVICE,
+            Self::OxygenSaturation => uuid16::PULSE_OXIMETER_SERVICE,
+        }
+    }
+
+    /// Assigned number of the characteristic that carries its records.
+    #[must_use]
+    pub const fn characteristic(self) -> u16 {
+        match self {
+            Self::BloodPressure => uuid16::BLOOD_PRESSURE_MEASUREMENT,
+            Self::Glucose => uuid16::GLUCOSE_MEASUREMENT,
+            Self::Weight => uuid16::WEIGHT_MEASUREMENT,
+            Self::Temperature => uuid16::TEMPERATURE_MEASUREMENT,
+            Self::OxygenSaturation => uuid16::PLX_SPOT_CHECK,
+        }
+    }
+}
+
+/// Bytes of one text in [`About`]; what a meter sends beyond is cut. A quarter of an attribute's longest value; names that
+/// meters send are far shorter.
+pub const MAX_ABOUT_BYTES: usize = 64;
+
+/// What a meter says about itself in its Device Information Service; empty texts where it says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct About {
+    /// Manufacturer name 2A29.
+    #[serde(default, deserialize_with = "about_text")]
+    pub manufacturer: String,
+    /// Serial number 2A25.
+    #[serde(default, deserialize_with = "about_text")]
+    pub serial: String,
+    /// Firmware revision 2A26.
+    #[serde(default, deserialize_with = "about_text")]
+    pub firmware: String,
+}
+
+impl About {
+    /// From texts of any length and content: trimmed, without control characters, cut to [`MAX_ABOUT_BYTES`].
+    #[must_use]
+    pub fn new(manufacturer: &str, serial: &str, firmware: &str) -> Self {
+        Self {
+            manufacturer: bounded(manufacturer),
+            serial: bounded(serial),
+            firmware: bounded(firmware),
+        }
+    }
+
+    /// Whether the meter said nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn bounded(text: &str) -> String {
+    let printable: String = text.trim().chars().filter(|c| !c.is_control()).collect();
+    let (kept, _) = printable.split_at(printable.floor_char_boundary(MAX_ABOUT_BYTES));
+    kept.trim().to_owned()
+}
+
+/// Refuses what [`About::new`] would have changed: nobody sends it who keeps the contract.
+fn about_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if bounded(&text) == text {
+        Ok(text)
+    } else {
+        Err(serde::de::Error::custom(format!(
+            "a text about a meter has at most {MAX_ABOUT_BYTES} bytes and no control characters"
+        )))
     }
 }
 
@@ -135,6 +222,9 @@ pub struct Meter {
     pub model: String,
     /// Whether the meter keeps more than one user's memory, so that a record without a bound slot is nobody's.
     pub multi_user: bool,
+    /// What it says about itself; empty for meters registered before that was asked.
+    #[serde(default, skip_serializing_if = "About::is_empty")]
+    pub about: About,
 }
 
 /// That a personal meter, or one user slot of it, is a member's for a time.
@@ -184,6 +274,22 @@ mod tests {
         assert_eq!(id.uuid().get_version_num(), 8);
         // Golden: ids are stored by servers and gateways of every version.
         assert_eq!(id.to_string(), GOLDEN);
+    }
+
+    #[test]
+    fn what_a_meter_says_about_itself_is_bounded() {
+        let about = About::new(" Roche\0\0 ", &"9".repeat(200), "血压计固件".repeat(9).as_str());
+        assert_eq!(about.manufacturer, "Roche");
+        assert_eq!(about.serial.len(), MAX_ABOUT_BYTES);
+        // Whole characters of three bytes: 21 of them fit.
+        assert_eq!(about.firmware.len(), 63);
+        let text = serde_json::to_string(&about).unwrap();
+        assert_eq!(serde_json::from_str::<About>(&text).unwrap(), about);
+        assert_eq!(serde_json::from_str::<About>("{}").unwrap(), About::default());
+        for bad in ["x".repeat(MAX_ABOUT_BYTES + 1), "a\u{7}b".to_owned(), " a".to_owned()] {
+            let text = serde_json::json!({ "serial": bad }).to_string();
+            assert!(serde_json::from_str::<About>(&text).is_err(), "{bad:?}");
+        }
     }
 
     /// Computed apart from this code, from the rule in [`meter_id`].

@@ -13,6 +13,23 @@ code_enum! {
         Implausible = "implausible",
         /// A control-solution sample; never a reading of a person.
         ControlSolution = "control_solution",
+        /// A ketone value by the meter's entry in the quirk table; never a glucose reading.
+        Ketone = "ketone",
+        /// The context says meal 6, one maker's mark of a ketone value, and no entry says what this meter means by it.
+        KetoneSuspected = "ketone_suspected",
+        /// The meter marks ketone values in a context, announced one and did not send it.
+        ContextMissing = "context_missing",
+        /// A record that this model makes up when its memory is full.
+        PhantomRecord = "phantom_record",
+        /// Data for demonstration or testing; never a reading of a person.
+        TestData = "test_data",
+        /// The bytes after the date make sense only with their order reversed, and the registered model is not known to
+        /// reverse it.
+        ByteOrderSuspected = "byte_order_suspected",
+        /// Decoded by an entry of the quirk table that is not known here.
+        QuirkUnknown = "quirk_unknown",
+        /// Decoded by an entry of the quirk table that is not for the registered model.
+        QuirkMismatch = "quirk_mismatch",
         /// No usable time, and not a live reading: held for manual dating.
         TimeUnknown = "time_unknown",
         /// A date that does not exist.

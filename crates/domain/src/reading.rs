@@ -6,9 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::code_enum;
 use crate::id::{BindingId, MemberId, MeterId, ReadingId, SittingId};
+use crate::meter::MeterKind;
 use crate::quarantine::Reason;
+use crate::quirks::QuirkId;
 use crate::time::MeasuredTime;
 use crate::units::{Concentration, GlucoseLevel, GlucoseUnit, Pressure, PressureUnit, PulseRate};
+
+mod members_own;
+
+pub use members_own::{
+    OxygenSaturation, Temperature, TemperatureSite, Weight, judge_oxygen_saturation, judge_temperature, judge_weight,
+};
 
 /// One reading of one member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +47,9 @@ pub struct Reading {
     pub raw: Vec<u8>,
     /// Bytes of the glucose measurement context that followed it.
     pub context_raw: Option<Vec<u8>>,
+    /// The entry of the quirk table by which the bytes were read; `None` where they mean what the specification says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quirk: Option<QuirkId>,
 }
 
 /// The evidence on which a reading is somebody's (page 4, "Attribution").
@@ -75,15 +86,46 @@ pub enum Measurement {
     BloodPressure(BloodPressure),
     /// Glucose.
     Glucose(Glucose),
+    /// Body weight. Stored and shown; no rule looks at it.
+    Weight(Weight),
+    /// Body temperature. Stored and shown; no rule looks at it.
+    Temperature(Temperature),
+    /// Oxygen saturation. Stored and shown; no rule looks at it.
+    OxygenSaturation(OxygenSaturation),
 }
 
 impl Measurement {
-    /// `bp` or `glucose`, as storage and rule cases spell it.
+    /// `bp`, `glucose`, `weight`, `temperature` or `oxygen_saturation`, as storage and rule cases spell it.
     #[must_use]
     pub const fn kind_code(&self) -> &'static str {
         match self {
             Self::BloodPressure(_) => "bp",
             Self::Glucose(_) => "glucose",
+            Self::Weight(_) => "weight",
+            Self::Temperature(_) => "temperature",
+            Self::OxygenSaturation(_) => "oxygen_saturation",
+        }
+    }
+
+    /// What kind of meter measures it.
+    #[must_use]
+    pub const fn meter_kind(&self) -> MeterKind {
+        match self {
+            Self::BloodPressure(_) => MeterKind::BloodPressure,
+            Self::Glucose(_) => MeterKind::Glucose,
+            Self::Weight(_) => MeterKind::Weight,
+            Self::Temperature(_) => MeterKind::Temperature,
+            Self::OxygenSaturation(_) => MeterKind::OxygenSaturation,
+        }
+    }
+
+    /// The meter's user slot, where it says a known one.
+    #[must_use]
+    pub const fn user_slot(&self) -> Option<u8> {
+        match self {
+            Self::BloodPressure(bp) => bp.user_slot,
+            Self::Weight(weight) => weight.user_slot,
+            Self::Glucose(_) | Self::Temperature(_) | Self::OxygenSaturation(_) => None,
         }
     }
 }
@@ -163,6 +205,12 @@ code_enum! {
         CalibrationOverdue = "calibration_overdue",
         /// The meter said that the measurement failed.
         MeasurementError = "measurement_error",
+        /// The meter's date was repaired by its entry in the quirk table.
+        DateRepaired = "date_repaired",
+        /// The oximeter called the measurement questionable, an early estimate, or made while it calibrates.
+        Questionable = "questionable",
+        /// The oximeter's signal was poor or its sensor misplaced.
+        PoorSignal = "poor_signal",
     }
 }
 

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::code_enum;
 use crate::quarantine::Reason;
 
+mod clock;
+
+pub use clock::{ClockSeen, ClockVerdict, Correction, LOOK_TOLERANCE, MAX_DRIFT_S_PER_DAY, clock_history};
+
 code_enum! {
     /// How a measured instant was found (page 3, section 2.5).
     pub enum TimeQuality ("time quality") {
@@ -14,6 +18,9 @@ code_enum! {
         MeterOk = "meter_ok",
         /// The meter's own clock, corrected by the skew seen when it was read.
         SkewCorrected = "skew_corrected",
+        /// The meter's own clock, corrected by the skew seen when it was read, although it was set at an unknown moment since it
+        /// was read before.
+        SkewUncertain = "skew_uncertain",
         /// The meter's clock without its offset, which it reported as unusable.
         OffsetMissing = "offset_missing",
         /// The instant of receipt, for a single live reading without a usable clock.
@@ -35,6 +42,9 @@ pub struct TimeEvidence {
     pub meter_time: MeterTime,
     /// Gateway minus meter, when the meter's clock was read on the link.
     pub skew: Option<TimeDelta>,
+    /// The clock was set since it was read before, so that `skew` may not be that of the record
+    /// ([`ClockVerdict::correction`]).
+    pub skew_uncertain: bool,
     /// When the packet was received.
     pub received_at: DateTime<Utc>,
     /// Whether `received_at` comes from a clock that is trusted (page 4, "Wall clocks lie").
@@ -131,28 +141,31 @@ pub fn measured_time(evidence: &TimeEvidence) -> Result<MeasuredTime, Reason> {
         MeterTime::Impossible => return Err(Reason::TimeImpossible),
         MeterTime::Local { local, offset_missing } => (local, offset_missing),
     };
-    // Without skew, a factory year means that nobody ever set the clock; with it, the clock runs and is corrected.
     // Whole seconds, so that instant, meter time and correction agree exactly wherever they are checked.
     let skew = evidence
         .skew
         .filter(|_| evidence.clock_trusted)
         .map(|skew| TimeDelta::seconds(skew.num_seconds()));
-    if skew.is_none() && FACTORY_YEARS.contains(&local.year()) {
+    let uncorrected = local_to_utc(local, evidence.zone);
+    let at = uncorrected
+        .checked_add_signed(skew.unwrap_or_default())
+        .ok_or(Reason::TimeImpossible)?;
+    // A factory year means that nobody had set the clock. One that still runs so is corrected by its skew; one that was set
+    // since says nothing about what it recorded before, and its skew leaves the record in the factory year.
+    let corrected = local.checked_add_signed(skew.unwrap_or_default()).unwrap_or(local);
+    if FACTORY_YEARS.contains(&local.year()) && FACTORY_YEARS.contains(&corrected.year()) {
         return if evidence.live_single {
             Ok(received(Some(local)))
         } else {
             Err(Reason::TimeUnknown)
         };
     }
-    let uncorrected = local_to_utc(local, evidence.zone);
-    let at = uncorrected
-        .checked_add_signed(skew.unwrap_or_default())
-        .ok_or(Reason::TimeImpossible)?;
     if evidence.clock_trusted && at > evidence.received_at + FUTURE_TOLERANCE {
         return Err(Reason::TimeInFuture);
     }
     let quality = match (offset_missing, skew) {
         (true, _) => TimeQuality::OffsetMissing,
+        (false, Some(_)) if evidence.skew_uncertain => TimeQuality::SkewUncertain,
         (false, Some(skew)) if skew != TimeDelta::zero() => TimeQuality::SkewCorrected,
         (false, _) => TimeQuality::MeterOk,
     };
@@ -194,6 +207,7 @@ mod tests {
         TimeEvidence {
             meter_time,
             skew: None,
+            skew_uncertain: false,
             received_at: utc("2026-10-15 00:00:00"),
             clock_trusted: true,
             live_single: false,
@@ -228,6 +242,51 @@ mod tests {
             (got.quality, got.correction_s, got.gateway_clock_unsure),
             (TimeQuality::MeterOk, 0, true)
         );
+    }
+
+    #[test]
+    fn a_clock_that_was_set_since_is_corrected_and_labelled() {
+        let mut e = evidence(at("2026-10-15 07:30:00"));
+        e.skew_uncertain = true;
+        assert_eq!(
+            measured_time(&e).unwrap().quality,
+            TimeQuality::MeterOk,
+            "no clock was read"
+        );
+        e.skew = Some(TimeDelta::zero());
+        let got = measured_time(&e).unwrap();
+        assert_eq!((got.quality, got.correction_s), (TimeQuality::SkewUncertain, 0));
+        e.clock_trusted = false;
+        assert_eq!(
+            measured_time(&e).unwrap().quality,
+            TimeQuality::MeterOk,
+            "nothing was applied"
+        );
+    }
+
+    #[test]
+    fn a_factory_clock_that_still_runs_is_corrected_and_one_that_was_set_since_is_not() {
+        let mut e = evidence(at("2017-01-02 00:10:00"));
+        // It shows 2017-01-03 08:00 now, at 2026-10-15 08:00.
+        e.skew = Some(utc("2026-10-15 00:00:00") - utc("2017-01-03 00:00:00"));
+        assert_eq!(measured_time(&e).unwrap().at, utc("2026-10-13 16:10:00"));
+        // It shows the right time now.
+        e.skew = Some(TimeDelta::seconds(5));
+        assert_eq!(measured_time(&e), Err(Reason::TimeUnknown));
+        e.live_single = true;
+        assert_eq!(measured_time(&e).unwrap().quality, TimeQuality::ReceivedTimeUsed);
+    }
+
+    #[test]
+    fn an_offset_that_the_meter_cannot_say_is_labelled_with_or_without_skew() {
+        let time = MeterTime::Local {
+            local: local("2026-10-15 07:30:00"),
+            offset_missing: true,
+        };
+        for skew in [None, Some(TimeDelta::seconds(60))] {
+            let e = TimeEvidence { skew, ..evidence(time) };
+            assert_eq!(measured_time(&e).unwrap().quality, TimeQuality::OffsetMissing);
+        }
     }
 
     #[test]

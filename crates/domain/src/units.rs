@@ -156,6 +156,118 @@ pub enum GlucoseLevel {
     },
 }
 
+code_enum! {
+    /// The unit in which a scale sent its weight.
+    pub enum WeightUnit ("weight unit") {
+        /// Kilograms.
+        Kg = "kg",
+        /// Pounds.
+        Lb = "lb",
+    }
+}
+
+/// A body mass in thousandths of the unit that the scale sent, which both units hold exactly: steps are 0.005 kg or
+/// 0.01 lb (page 3, section 2.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Mass {
+    /// Thousandths of `unit`; grams with kilograms.
+    pub milli: i64,
+    /// The unit sent.
+    pub unit: WeightUnit,
+}
+
+impl Mass {
+    /// Hundreds of nanograms in one thousandth of a pound: one pound is 0.45359237 kg by definition.
+    const GRAMS_PER_MILLI_LB_E8: i64 = 45_359_237;
+
+    /// The mass in grams, rounded half up; exact from kilograms.
+    #[must_use]
+    pub const fn display_grams(self) -> i64 {
+        match self.unit {
+            WeightUnit::Kg => self.milli,
+            WeightUnit::Lb => self
+                .milli
+                .saturating_mul(Self::GRAMS_PER_MILLI_LB_E8)
+                .saturating_add(50_000_000)
+                .div_euclid(100_000_000),
+        }
+    }
+}
+
+impl fmt::Display for Mass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", one_decimal(self.milli), self.unit.code())
+    }
+}
+
+code_enum! {
+    /// The unit in which a thermometer sent its temperature.
+    pub enum TemperatureUnit ("temperature unit") {
+        /// Degrees Celsius.
+        Celsius = "C",
+        /// Degrees Fahrenheit.
+        Fahrenheit = "F",
+    }
+}
+
+/// A temperature in thousandths of a degree of the unit that the thermometer sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Degrees {
+    /// Thousandths of a degree of `unit`.
+    pub milli: i64,
+    /// The unit sent.
+    pub unit: TemperatureUnit,
+}
+
+impl Degrees {
+    /// The temperature in thousandths of a degree Celsius: exact from Celsius; from Fahrenheit (F - 32) x 5 / 9, rounded
+    /// half up to the thousandth, which is a hundred times finer than any body thermometer resolves.
+    #[must_use]
+    pub const fn display_milli_celsius(self) -> i64 {
+        match self.unit {
+            TemperatureUnit::Celsius => self.milli,
+            // Twice the numerator plus the denominator over twice the denominator: half up, in integers.
+            TemperatureUnit::Fahrenheit => self
+                .milli
+                .saturating_sub(32_000)
+                .saturating_mul(10)
+                .saturating_add(9)
+                .div_euclid(18),
+        }
+    }
+}
+
+impl fmt::Display for Degrees {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} \u{b0}{}", one_decimal(self.milli), self.unit.code())
+    }
+}
+
+/// A ratio in tenths of a percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TenthsOfPercent(i64);
+
+impl TenthsOfPercent {
+    /// From tenths of a percent.
+    #[must_use]
+    pub const fn new(tenths: i64) -> Self {
+        Self(tenths)
+    }
+
+    /// In tenths of a percent.
+    #[must_use]
+    pub const fn tenths(self) -> i64 {
+        self.0
+    }
+
+    /// Rounded half up to whole percent.
+    #[must_use]
+    pub const fn rounded_pct(self) -> i64 {
+        self.0.saturating_add(5).div_euclid(10)
+    }
+}
+
 /// Prints thousandths with one decimal, rounded half up: `5551` is `5.6`.
 #[must_use]
 pub fn one_decimal(milli: i64) -> String {
@@ -193,6 +305,30 @@ mod tests {
         };
         assert_eq!(c.display_milli_mmol_per_l(), 3_886);
         assert_eq!(one_decimal(c.display_milli_mmol_per_l()), "3.9");
+    }
+
+    #[test]
+    fn a_mass_keeps_its_unit_and_is_shown_in_grams() {
+        let mass = |milli, unit| Mass { milli, unit };
+        assert_eq!(mass(72_345, WeightUnit::Kg).display_grams(), 72_345);
+        // 0.01 lb is 4.5359237 g; 150 lb is 68,038.8555 g.
+        assert_eq!(mass(10, WeightUnit::Lb).display_grams(), 5);
+        assert_eq!(mass(150_000, WeightUnit::Lb).display_grams(), 68_039);
+        assert_eq!(mass(72_345, WeightUnit::Kg).to_string(), "72.3 kg");
+    }
+
+    #[test]
+    fn fahrenheit_becomes_celsius_rounded_once() {
+        let fahrenheit = |milli| Degrees {
+            milli,
+            unit: TemperatureUnit::Fahrenheit,
+        };
+        assert_eq!(fahrenheit(98_600).display_milli_celsius(), 37_000);
+        assert_eq!(fahrenheit(32_000).display_milli_celsius(), 0);
+        // 99.1 F is 37.2777... C.
+        assert_eq!(fahrenheit(99_100).display_milli_celsius(), 37_278);
+        assert_eq!(fahrenheit(-40_000).display_milli_celsius(), -40_000);
+        assert_eq!(fahrenheit(98_600).to_string(), "98.6 °F");
     }
 
     #[test]

@@ -327,6 +327,47 @@ impl Measurement {
         }))
     }
 
+    /// Reads a measurement of the cuffs that send pulse and status high byte first, with a user id between them whether
+    /// the flags say so or not (page 3, section 2.7: Beurer BM85). For models that are known to do so only: the bytes do
+    /// not tell.
+    ///
+    /// # Errors
+    /// `TooShort` if a field is missing.
+    pub fn decode_big_endian_tail(bytes: &[u8]) -> Result<Decoded<Self>, DecodeError> {
+        let flags = bytes::flags_of(bytes) | FLAG_USER_ID;
+        let need = bytes::length_by_flags(FIXED_LENGTH, flags, &OPTIONAL_LENGTHS);
+        let mut reader = Reader::new(bytes, need)?;
+        let sent_flags = reader.u8()?;
+        let (systolic, diastolic, map) = (reader.sfloat()?, reader.sfloat()?, reader.sfloat()?);
+        let timestamp = if flags & FLAG_TIMESTAMP != 0 {
+            Some(reader.date_time()?)
+        } else {
+            None
+        };
+        let pulse = if flags & FLAG_PULSE != 0 {
+            Some(MedFloat::from_sfloat(reader.u16()?.swap_bytes()))
+        } else {
+            None
+        };
+        let user_id = Some(UserId::from_byte(reader.u8()?));
+        let status = if flags & FLAG_STATUS != 0 {
+            Some(Status(reader.u16()?.swap_bytes()))
+        } else {
+            None
+        };
+        Ok(reader.finish(Self {
+            unit: PressureUnit::from_flags(flags),
+            systolic,
+            diastolic,
+            map,
+            timestamp,
+            pulse,
+            user_id,
+            status,
+            rfu_flags: sent_flags & RFU_MASK,
+        }))
+    }
+
     /// Writes the measurement, at most 19 bytes.
     ///
     /// # Errors

@@ -36,6 +36,11 @@ pub enum DecodeError {
         /// Op code that arrived.
         got: u8,
     },
+    /// A vendor's frame does not begin as the one that is known.
+    UnknownFrame {
+        /// The first byte that differs.
+        got: u8,
+    },
 }
 
 impl DecodeError {
@@ -47,6 +52,7 @@ impl DecodeError {
             Self::BadCountWidth { .. } => "bad_count_width",
             Self::OperatorMustBeNull { .. } => "operator_must_be_null",
             Self::NotAResponseOpCode { .. } => "not_a_response_op_code",
+            Self::UnknownFrame { .. } => "unknown_frame",
         }
     }
 }
@@ -66,6 +72,7 @@ impl fmt::Display for DecodeError {
             Self::NotAResponseOpCode { got } => {
                 write!(f, "op code {got} is not the op code of an answer")
             }
+            Self::UnknownFrame { got } => write!(f, "a vendor frame with byte {got} is not known"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Byte layouts of the Bluetooth characteristics that blood-pressure cuffs and glucose meters speak, and the
-//! conversation by which stored glucose records are fetched.
+//! Byte layouts of the Bluetooth characteristics that blood-pressure cuffs, glucose meters, weight scales, thermometers
+//! and pulse oximeters speak, and the conversation by which stored glucose records are fetched.
 //!
 //! This crate does not know: what time it is, who a person is, what a plausible reading is, where bytes come from
 //! or go to. It has no clock, no IO, no randomness, no threads, no logging and no floating point. It is `no_std`
@@ -39,11 +39,15 @@ pub mod current_time;
 pub mod device_information;
 pub mod enhanced;
 pub mod glucose;
+pub mod pulse_oximeter;
 pub mod racp;
 pub mod report;
 pub mod sync;
+pub mod thermometer;
 pub mod user_control_point;
 pub mod uuid16;
+pub mod vendor_clock;
+pub mod weight_scale;
 
 pub use date_time::{Calendar, DateTime};
 pub use decimal::Decimal;

@@ -11,6 +11,7 @@ use crate::{DecodeError, uuid16};
 mod glucose;
 mod json;
 mod lines;
+mod members_own;
 mod pressure;
 
 use json::Object;
@@ -33,8 +34,8 @@ pub struct UnknownCharacteristic;
 
 impl UnknownCharacteristic {
     /// Names that are known.
-    pub const KNOWN: &'static str = "2A08, 2A18, 2A19, 2A24 to 2A29, 2A2B, 2A34, 2A35, 2A36, 2A49, 2A51, 2A52, \
-        2A52-request, 2A9F, 2B34, 2B35, 2B36, SFLOAT, FLOAT";
+    pub const KNOWN: &'static str = "2A08, 2A18, 2A19, 2A1C, 2A24 to 2A29, 2A2B, 2A34, 2A35, 2A36, 2A49, 2A51, 2A52, \
+        2A52-request, 2A5E, 2A5F, 2A9D, 2A9F, 2B34, 2B35, 2B36, SFLOAT, FLOAT";
 }
 
 impl fmt::Display for UnknownCharacteristic {
@@ -95,6 +96,7 @@ fn by_uuid(name: &str, bytes: &[u8]) -> Result<Line, UnknownCharacteristic> {
     Ok(match uuid16::parse(name).ok_or(UnknownCharacteristic)? {
         uuid16::DATE_TIME => lines::date_time(bytes),
         uuid16::GLUCOSE_MEASUREMENT => glucose::measurement(bytes),
+        uuid16::TEMPERATURE_MEASUREMENT => members_own::temperature(bytes),
         uuid16::BATTERY_LEVEL => lines::battery(bytes),
         uuid16::MODEL_NUMBER
         | uuid16::SERIAL_NUMBER
@@ -109,6 +111,9 @@ fn by_uuid(name: &str, bytes: &[u8]) -> Result<Line, UnknownCharacteristic> {
         uuid16::BLOOD_PRESSURE_FEATURE => pressure::feature(bytes),
         uuid16::GLUCOSE_FEATURE => glucose::feature(bytes),
         uuid16::RECORD_ACCESS_CONTROL_POINT => lines::racp_response(bytes),
+        uuid16::PLX_SPOT_CHECK => members_own::spot_check(bytes),
+        uuid16::PLX_CONTINUOUS => members_own::continuous(bytes),
+        uuid16::WEIGHT_MEASUREMENT => members_own::weight(bytes),
         uuid16::USER_CONTROL_POINT => lines::user_control_point(bytes),
         uuid16::ENHANCED_BLOOD_PRESSURE_MEASUREMENT => pressure::enhanced_measurement(bytes),
         uuid16::ENHANCED_INTERMEDIATE_CUFF_PRESSURE => pressure::enhanced_cuff_pressure(bytes),
@@ -127,7 +132,9 @@ fn rejected(error: &DecodeError) -> String {
             object.display("got", got);
         }
         DecodeError::BadCountWidth { got } => object.display("got", got),
-        DecodeError::OperatorMustBeNull { got } | DecodeError::NotAResponseOpCode { got } => {
+        DecodeError::OperatorMustBeNull { got }
+        | DecodeError::NotAResponseOpCode { got }
+        | DecodeError::UnknownFrame { got } => {
             object.display("got", got);
         }
     }

@@ -19,8 +19,10 @@
 //! Records that come twice by this are the caller's to recognise by content.
 //!
 //! The high-water mark to store is the one in the [`Outcome`], and only that. Sequence numbers that did not come in one
-//! direction order nothing: then there is no mark and the next conversation reads everything. After a broken
-//! conversation the mark moves only if records evidently came oldest first, so that nothing older is missing.
+//! direction order nothing, a record without a date cannot be told from another of its number, and a meter that answered
+//! before it had sent what it announced has not said everything: then there is no mark and the next conversation reads
+//! everything. After a broken conversation the mark moves only if records evidently came oldest first, so that nothing
+//! older is missing.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -31,7 +33,7 @@ mod outcome;
 mod seen;
 
 pub use outcome::{AbortReason, HighWater, Outcome};
-use seen::{Seen, is_older};
+use seen::{Seen, is_anchor, is_older};
 
 /// Most values (measurements, contexts, answers) that one question may bring: two times round the sequence numbers,
 /// each with a context. A meter that sends more is broken.
@@ -55,7 +57,8 @@ pub struct Policy {
     pub idle_timeout: Duration,
     /// Time that the meter has to answer an abort.
     pub abort_timeout: Duration,
-    /// Whether to ask only for what is new. False for models whose sequence numbers mean nothing: always read all.
+    /// Whether to ask only for what is new. False for models whose sequence numbers mean nothing: always read all. In which
+    /// order a meter sends its records needs no setting: it shows.
     pub only_new: bool,
 }
 
@@ -297,7 +300,7 @@ impl GlucoseSync {
             (Question::Since(_), ResultCode::NoRecordsFound) => self.read_all_again(now),
             (Question::Since(_), code) if refuses_request(code) => self.ask(now, Question::All),
             (Question::All, ResultCode::Success) => {
-                let high_water = self.seen.mark_when_complete();
+                let high_water = self.seen.mark_when_all(self.announced);
                 self.complete(high_water)
             }
             (Question::Since(_) | Question::All, code) => self.abort_without_answer(AbortReason::Refused { code }),
@@ -379,9 +382,10 @@ impl GlucoseSync {
             Question::Since(_) => self.seen.known > 0 && !self.seen.contradicts,
             Question::All => true,
         };
-        let oldest_first = !self.seen.not_ascending && self.seen.not_descending;
+        // Numbers that rise while times fall are a numbering that started again, seen from its new end.
+        let oldest_first = !self.seen.not_ascending && self.seen.not_descending && !self.seen.time_fell;
         if continues && oldest_first {
-            self.seen.highest
+            self.seen.highest.filter(|mark| is_anchor(*mark))
         } else {
             None
         }

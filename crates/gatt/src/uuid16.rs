@@ -38,6 +38,8 @@ pub fn parse(text: &str) -> Option<u16> {
 pub const CURRENT_TIME_SERVICE: u16 = 0x1805;
 /// Service: Glucose.
 pub const GLUCOSE_SERVICE: u16 = 0x1808;
+/// Service: Health Thermometer.
+pub const HEALTH_THERMOMETER_SERVICE: u16 = 0x1809;
 /// Service: Device Information.
 pub const DEVICE_INFORMATION_SERVICE: u16 = 0x180A;
 /// Service: Battery.
@@ -46,6 +48,10 @@ pub const BATTERY_SERVICE: u16 = 0x180F;
 pub const BLOOD_PRESSURE_SERVICE: u16 = 0x1810;
 /// Service: User Data.
 pub const USER_DATA_SERVICE: u16 = 0x181C;
+/// Service: Weight Scale.
+pub const WEIGHT_SCALE_SERVICE: u16 = 0x181D;
+/// Service: Pulse Oximeter.
+pub const PULSE_OXIMETER_SERVICE: u16 = 0x1822;
 
 /// Characteristic: Date Time.
 pub const DATE_TIME: u16 = 0x2A08;
@@ -53,6 +59,8 @@ pub const DATE_TIME: u16 = 0x2A08;
 pub const GLUCOSE_MEASUREMENT: u16 = 0x2A18;
 /// Characteristic: Battery Level.
 pub const BATTERY_LEVEL: u16 = 0x2A19;
+/// Characteristic: Temperature Measurement.
+pub const TEMPERATURE_MEASUREMENT: u16 = 0x2A1C;
 /// Characteristic: Model Number String.
 pub const MODEL_NUMBER: u16 = 0x2A24;
 /// Characteristic: Serial Number String.
@@ -79,6 +87,12 @@ pub const BLOOD_PRESSURE_FEATURE: u16 = 0x2A49;
 pub const GLUCOSE_FEATURE: u16 = 0x2A51;
 /// Characteristic: Record Access Control Point.
 pub const RECORD_ACCESS_CONTROL_POINT: u16 = 0x2A52;
+/// Characteristic: PLX Spot-Check Measurement.
+pub const PLX_SPOT_CHECK: u16 = 0x2A5E;
+/// Characteristic: PLX Continuous Measurement.
+pub const PLX_CONTINUOUS: u16 = 0x2A5F;
+/// Characteristic: Weight Measurement.
+pub const WEIGHT_MEASUREMENT: u16 = 0x2A9D;
 /// Characteristic: User Control Point.
 pub const USER_CONTROL_POINT: u16 = 0x2A9F;
 /// Characteristic: Enhanced Blood Pressure Measurement.

@@ -11,19 +11,24 @@ use carepost_gatt::glucose::{
     self, Carbohydrate, CarbohydrateId, Concentration, ConcentrationUnit, Exercise, ExerciseDuration, Health, Meal,
     Medication, MedicationId, MedicationUnit, SampleLocation, SampleType, Tester, TesterHealth, TimeOffset,
 };
+use carepost_gatt::pulse_oximeter::{Continuous, MeasurementStatus, SensorStatus, SpO2AndPulse, SpotCheck};
 use carepost_gatt::racp::{self, CountWidth, OpCode, Operand, Operator, ResultCode};
 use carepost_gatt::report::report;
+use carepost_gatt::thermometer::{TemperatureMeasurement, TemperatureType, TemperatureUnit};
 use carepost_gatt::user_control_point::{self, ResponseCode, UserControlPoint};
+use carepost_gatt::vendor_clock::IsensSetClock;
+use carepost_gatt::weight_scale::{BmiAndHeight, WeightMeasurement, WeightUnit, WeightValue};
 use carepost_gatt::{DateTime, Decimal, DecodeError, Decoded, EncodeError, MedFloat};
 use proptest::prelude::*;
 
 mod seed;
 
 /// All names that `report` knows.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 27] = [
     "2A08",
     "2A18",
     "2A19",
+    "2A1C",
     "2A24",
     "2A25",
     "2A26",
@@ -38,6 +43,9 @@ const NAMES: [&str; 23] = [
     "2A51",
     "2A52",
     "2A52-request",
+    "2A5E",
+    "2A5F",
+    "2A9D",
     "2A9F",
     "2B34",
     "2B35",
@@ -406,6 +414,116 @@ fn user_control_point() -> impl Strategy<Value = UserControlPoint> {
     ]
 }
 
+fn weight() -> impl Strategy<Value = WeightMeasurement> {
+    (
+        prop::sample::select(vec![WeightUnit::Kg, WeightUnit::Lb]),
+        prop_oneof![
+            Just(WeightValue::Unsuccessful),
+            any::<u16>().prop_map(WeightValue::Steps),
+            Just(WeightValue::Steps(u16::MAX)),
+        ],
+        prop::option::of(date_time()),
+        prop::option::of(user_id()),
+        prop::option::of(any::<[u16; 2]>()),
+        rfu(0xF0),
+    )
+        .prop_map(
+            |(unit, weight, timestamp, user_id, both, rfu_flags)| WeightMeasurement {
+                unit,
+                weight,
+                timestamp,
+                user_id,
+                bmi_and_height: both.map(|[bmi_tenths, height_steps]| BmiAndHeight {
+                    bmi_tenths,
+                    height_steps,
+                }),
+                rfu_flags,
+            },
+        )
+}
+
+/// FLOAT holds more digits than SFLOAT.
+fn long_float() -> impl Strategy<Value = MedFloat> {
+    prop_oneof![
+        2 => (-8_400_000_i64..8_400_000, -130_i32..130).prop_map(|(m, e)| MedFloat::Number(Decimal::new(m, e))),
+        1 => med_float(),
+    ]
+}
+
+fn temperature() -> impl Strategy<Value = TemperatureMeasurement> {
+    (
+        prop::sample::select(vec![TemperatureUnit::Celsius, TemperatureUnit::Fahrenheit]),
+        long_float(),
+        prop::option::of(date_time()),
+        prop::option::of(prop_oneof![
+            any::<u8>().prop_map(TemperatureType::from_code),
+            (0_u8..12).prop_map(TemperatureType::Unknown)
+        ]),
+        rfu(0xF8),
+    )
+        .prop_map(
+            |(unit, temperature, timestamp, temperature_type, rfu_flags)| TemperatureMeasurement {
+                unit,
+                temperature,
+                timestamp,
+                temperature_type,
+                rfu_flags,
+            },
+        )
+}
+
+fn spo2() -> impl Strategy<Value = SpO2AndPulse> {
+    [med_float(), med_float()].prop_map(|[spo2_pct, pulse]| SpO2AndPulse { spo2_pct, pulse })
+}
+
+type PlxTail = (Option<MeasurementStatus>, Option<SensorStatus>, Option<MedFloat>);
+
+fn plx_tail() -> impl Strategy<Value = PlxTail> {
+    (
+        prop::option::of(any::<u16>().prop_map(MeasurementStatus)),
+        prop::option::of(prop_oneof![0_u32..0x0120_0000, any::<u32>()].prop_map(SensorStatus)),
+        prop::option::of(med_float()),
+    )
+}
+
+fn spot_check() -> impl Strategy<Value = SpotCheck> {
+    (
+        spo2(),
+        prop::option::of(date_time()),
+        any::<bool>(),
+        plx_tail(),
+        rfu(0xE0),
+    )
+        .prop_map(|(values, timestamp, clock_not_set, tail, rfu_flags)| SpotCheck {
+            values,
+            timestamp,
+            clock_not_set,
+            measurement_status: tail.0,
+            sensor_status: tail.1,
+            pulse_amplitude_pct: tail.2,
+            rfu_flags,
+        })
+}
+
+fn continuous() -> impl Strategy<Value = Continuous> {
+    (
+        spo2(),
+        prop::option::of(spo2()),
+        prop::option::of(spo2()),
+        plx_tail(),
+        rfu(0xE0),
+    )
+        .prop_map(|(normal, fast, slow, tail, rfu_flags)| Continuous {
+            normal,
+            fast,
+            slow,
+            measurement_status: tail.0,
+            sensor_status: tail.1,
+            pulse_amplitude_pct: tail.2,
+            rfu_flags,
+        })
+}
+
 fn current_time() -> impl Strategy<Value = CurrentTime> {
     (date_time(), prop::option::of(any::<u8>()), any::<[u8; 2]>()).prop_map(
         |(time, day_of_week, [fractions256, adjust])| CurrentTime {
@@ -468,10 +586,20 @@ check_both!(
     any::<u16>().prop_map(glucose::Feature),
     any_first_byte
 );
+check_both!(weights, WeightMeasurement, weight(), any_first_byte);
+check_both!(temperatures, TemperatureMeasurement, temperature(), any_first_byte);
+check_both!(spot_checks, SpotCheck, spot_check(), any_first_byte);
+check_both!(continuous_saturations, Continuous, continuous(), any_first_byte);
 check_both!(racp_requests, racp::Request, racp_request(), |op: u8| op % 9);
 check_both!(racp_responses, racp::Response, racp_response(), |op: u8| op % 9);
 check_both!(user_control_points, UserControlPoint, user_control_point(), |op: u8| op
     % 0x22);
+check_both!(
+    isens_clocks,
+    IsensSetClock,
+    date_time().prop_map(|time| IsensSetClock { time }),
+    any_first_byte
+);
 check_both!(date_times, DateTime, date_time(), any_first_byte);
 check_both!(current_times, CurrentTime, current_time(), any_first_byte);
 check_both!(
@@ -557,6 +685,16 @@ fn every_truncation_is_refused() {
     check(&[0xFF; 5], |b| RecordSegment::decode(b).err());
     check(&[0xFF; 7], |b| DateTime::decode(b).err());
     check(&[0xFF; 10], |b| CurrentTime::decode(b).err());
+    check(&[0x0F; 15], |b| WeightMeasurement::decode(b).err());
+    check(&[0x07; 13], |b| TemperatureMeasurement::decode(b).err());
+    check(&[0x1F; 19], |b| SpotCheck::decode(b).err());
+    check(&[0x1F; 20], |b| Continuous::decode(b).err());
+    check(&[0x1F; 19], |b| {
+        blood_pressure::Measurement::decode_big_endian_tail(b).err()
+    });
+    check(&[0xC0, 3, 1, 0, 1, 1, 1, 1, 1, 1, 1], |b| {
+        IsensSetClock::decode(b).err()
+    });
     check(&[6, 0, 1, 1], |b| racp::Response::decode(b).err());
     check(&[5, 0, 1], |b| racp::Response::decode(b).err());
     check(&[2, 1, 1, 1], |b| UserControlPoint::decode(b).err());
@@ -638,6 +776,87 @@ fn control_solution_is_seen_in_either_nibble() {
     check(0x4A, true);
     check(0xA1, false);
     check(0x14, false);
+}
+
+/// Packets laid out by hand from the field tables of 2A9D, 2A1C, 2A5E and 2A5F.
+#[test]
+fn weight_temperature_and_saturation_are_told_in_one_line() {
+    let check = |name: &str, hex: &str, expected: &str| {
+        let bytes = carepost_gatt::report::parse_hex(hex).unwrap();
+        assert_eq!(report(name, &bytes).unwrap().json, expected);
+    };
+    let noon = r#"{"year":2026,"month":10,"day":15,"hour":12,"minute":0,"second":0,"valid_calendar":true}"#;
+    check(
+        "2A9D",
+        "0E 8438 EA070A0F0C0000 02 EB00 AE06",
+        &format!(
+            r#"{{"ok":true,"unit":"kg","weight":72.34,"timestamp":{noon},"user_id":2,"bmi":23.5,"height_m":1.71}}"#
+        ),
+    );
+    check("2A9D", "01 103E", r#"{"ok":true,"unit":"lb","weight":158.88}"#);
+    check(
+        "2A9D",
+        "14 FFFF FF 00",
+        r#"{"ok":true,"unit":"kg","weight":"unsuccessful","user_id":"unknown","rfu_flags":16,"trailing_bytes":1,"note":"not a reading: the measurement was not successful"}"#,
+    );
+    check(
+        "2A1C",
+        "06 6F0100FF EA070A0F0C0000 09",
+        &format!(r#"{{"ok":true,"unit":"C","temperature":36.7,"timestamp":{noon},"type":"tympanum"}}"#),
+    );
+    check("2A1C", "01 DA0300FF", r#"{"ok":true,"unit":"F","temperature":98.6}"#);
+    check(
+        "2A1C",
+        "04 FFFF7F00 0A",
+        r#"{"ok":true,"unit":"C","temperature":"NaN","type":"reserved_10","note":"not a reading: the temperature is not a number"}"#,
+    );
+    check(
+        "2A5E",
+        "1F 6200 4800 EA070A0F0C0000 2041 200001 3CF0",
+        &format!(
+            r#"{{"ok":true,"spo2":98,"pulse":72,"timestamp":{noon},"clock_not_set":true,"measurement_status":{{"raw":16672,"flags":["measurement_ongoing","fully_qualified","questionable"]}},"sensor_status":{{"raw":65568,"flags":["low_perfusion"],"rfu_bits":65536}},"pulse_amplitude_index":6,"note":"date not known: clock not set"}}"#
+        ),
+    );
+    check(
+        "2A5F",
+        "03 6100 4600 6200 4700 FF07 FF07",
+        r#"{"ok":true,"spo2":97,"pulse":70,"fast":{"spo2":98,"pulse":71},"slow":{"spo2":"NaN","pulse":"NaN"}}"#,
+    );
+    check("2A5E", "00 FF", r#"{"ok":false,"error":"too_short","need":5,"got":2}"#);
+}
+
+/// The three rows of `vectors.csv` with quirk `beurer_be_tail`.
+#[test]
+fn a_tail_with_its_high_bytes_first_is_read_on_demand() {
+    let check = |hex: &str, pulse: i64, user: u8, status: u16| {
+        let bytes = carepost_gatt::report::parse_hex(hex).unwrap();
+        let decoded = blood_pressure::Measurement::decode_big_endian_tail(&bytes).unwrap();
+        assert_eq!(decoded.trailing_bytes, 0);
+        assert_eq!(decoded.value.pulse, Some(MedFloat::Number(Decimal::new(pulse, 0))));
+        assert_eq!(decoded.value.user_id, Some(UserId::Known(user)));
+        assert_eq!(decoded.value.status, Some(blood_pressure::Status(status)));
+        assert_eq!(decoded.value.rfu_flags, 0x40);
+        let standard = blood_pressure::Measurement::decode(&bytes).unwrap().value;
+        assert_eq!(decoded.value.systolic, standard.systolic);
+        assert_eq!(decoded.value.timestamp, standard.timestamp);
+    };
+    check("56710049000000EA07080B1438000041010000", 65, 1, 0);
+    check("56770046000000EA07080B1439000057010040", 87, 1, 64);
+    check("56760050000000EA07080B141B00003C000004", 60, 0, 4);
+}
+
+#[test]
+fn the_frame_that_sets_an_isens_clock_is_read_and_no_other() {
+    let frame = carepost_gatt::report::parse_hex("C0030100 EA070A0F071E00").unwrap();
+    let time = DateTime::new(2026, 10, 15, 7, 30, 0);
+    assert_eq!(IsensSetClock::decode(&frame).unwrap().value, IsensSetClock { time });
+    assert_eq!(IsensSetClock { time }.encode().unwrap(), frame);
+    for index in 0..4 {
+        let mut other = frame.clone();
+        other[index] ^= 0x10;
+        let got = other[index];
+        assert_eq!(IsensSetClock::decode(&other), Err(DecodeError::UnknownFrame { got }));
+    }
 }
 
 #[test]

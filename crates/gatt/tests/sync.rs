@@ -75,9 +75,42 @@ const ABLE: Abilities = Abilities {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
-    LinkLost { after: usize },
-    Silent { after: usize },
-    WriteFails { write: usize, att_error: Option<u8> },
+    LinkLost {
+        after: usize,
+    },
+    Silent {
+        after: usize,
+    },
+    WriteFails {
+        write: usize,
+        att_error: Option<u8>,
+    },
+    /// Every answer to a report comes this many values early; what the conversation does not wait for is lost.
+    EarlyAnswer {
+        by: usize,
+    },
+    /// Something that nobody asked for comes after this many values.
+    Stray {
+        after: usize,
+        what: Stray,
+    },
+    /// The count is off by this.
+    Miscount {
+        by: i16,
+    },
+}
+
+/// What nobody asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stray {
+    /// A record of the memory, by its place.
+    Record(usize),
+    /// A context of a record that there may be or not.
+    Context(u16),
+    /// The result of another procedure.
+    Result { op: u8, code: u8 },
+    /// A count.
+    Count(u16),
 }
 
 #[derive(Debug, Clone)]
@@ -145,6 +178,37 @@ impl Meter {
     }
 }
 
+/// An answer as a faulty meter gives it.
+fn faulty(mut values: Vec<Value>, request: &Request, fault: Fault) -> Vec<Value> {
+    match fault {
+        Fault::EarlyAnswer { by } if request.op == OpCode::ReportRecords => {
+            if let Some(answer) = values.pop() {
+                values.insert(values.len().saturating_sub(by), answer);
+            }
+        }
+        Fault::Miscount { by } if request.op == OpCode::ReportNumber => {
+            if let Some(Value::ControlPoint(bytes)) = values.first_mut()
+                && let Ok(decoded) = Response::decode(bytes)
+                && let Response::Number { count, .. } = decoded.value
+            {
+                let wrong = u16::try_from(count).unwrap().saturating_add_signed(by);
+                *bytes = Response::number(wrong).encode().unwrap();
+            }
+        }
+        _ => {}
+    }
+    values
+}
+
+fn stray(meter: &Meter, what: Stray) -> Option<Value> {
+    match what {
+        Stray::Record(place) => meter.records.get(place).map(|record| Value::Measurement(*record)),
+        Stray::Context(sequence) => Some(Value::Context(sequence)),
+        Stray::Result { op, code } => Some(Value::ControlPoint(vec![6, 0, op, code])),
+        Stray::Count(count) => Some(Value::ControlPoint(Response::number(count).encode().unwrap())),
+    }
+}
+
 /// What a conversation brought.
 struct Conversation {
     outcome: Outcome,
@@ -160,6 +224,7 @@ fn converse(meter: &Meter, known: Option<HighWater>, policy: Policy, fault: Faul
     let mut requests = vec![];
     let mut sent = 0;
     let mut silent = false;
+    let mut strayed = false;
     let mut queue: VecDeque<Value> = VecDeque::new();
     let mut actions = VecDeque::from(sync.handle(now, Event::Start));
     for _ in 0..10_000 {
@@ -184,7 +249,7 @@ fn converse(meter: &Meter, known: Option<HighWater>, policy: Policy, fault: Faul
                         Fault::WriteFails { write, att_error } if write == requests.len() => {
                             actions.extend(sync.handle(now, Event::WriteFailed { att_error }));
                         }
-                        _ => queue.extend(meter.answer(&request)),
+                        _ => queue.extend(faulty(meter.answer(&request), &request, fault)),
                     }
                     requests.push(request);
                 }
@@ -194,6 +259,16 @@ fn converse(meter: &Meter, known: Option<HighWater>, policy: Policy, fault: Faul
         if fault == (Fault::LinkLost { after: sent }) {
             actions.extend(sync.handle(now, Event::LinkLost));
             continue;
+        }
+        if let Fault::Stray { after, what } = fault
+            && after == sent
+            && !strayed
+        {
+            strayed = true;
+            // Before all that is still to come.
+            if let Some(value) = stray(meter, what) {
+                queue.push_front(value);
+            }
         }
         if fault == (Fault::Silent { after: sent }) && !silent {
             silent = true;
@@ -337,6 +412,19 @@ fn fault() -> impl Strategy<Value = Fault> {
             ]
         )
             .prop_map(|(write, att_error)| Fault::WriteFails { write, att_error }),
+        (0_usize..12).prop_map(|by| Fault::EarlyAnswer { by }),
+        (0_usize..40, strays()).prop_map(|(after, what)| Fault::Stray { after, what }),
+        (-40_i16..40).prop_map(|by| Fault::Miscount { by }),
+    ]
+}
+
+fn strays() -> impl Strategy<Value = Stray> {
+    prop_oneof![
+        (0_usize..40).prop_map(Stray::Record),
+        any::<u16>().prop_map(Stray::Context),
+        // Of a count or of nothing known; that of a report would be an early answer.
+        (2_u8..9, any::<u8>()).prop_map(|(op, code)| Stray::Result { op, code }),
+        any::<u16>().prop_map(Stray::Count),
     ]
 }
 
@@ -353,7 +441,9 @@ proptest! {
             let conversation = converse(&history.meter, known, Policy::default(), fault);
             arrived.extend(conversation.delivered);
             known = conversation.outcome.high_water();
-            complete = !matches!(conversation.outcome, Outcome::Aborted { .. });
+            // A meter that answers before its last record is believed once, and found out the next time.
+            complete = !matches!(conversation.outcome, Outcome::Aborted { .. })
+                && !matches!(fault, Fault::EarlyAnswer { by: 1.. });
             if complete {
                 break;
             }
@@ -498,6 +588,26 @@ fn only_new_records_are_asked_for_with_the_known_one_as_anchor() {
             high_water: meter.records.last().map(|last| last.mark()),
         }
     );
+}
+
+#[test]
+fn a_broken_reading_that_began_at_the_newest_leaves_no_mark() {
+    // The numbering started again beside older records; then the newest record has the lowest number.
+    let mut meter = Meter {
+        records: records(0..20, 0),
+        abilities: Abilities {
+            newest_first: true,
+            last: false,
+            ..ABLE
+        },
+    };
+    meter.records.extend(records([0], 100));
+    // The count, the new record, and the newest of the older ones: numbers rise while times fall.
+    let broken = converse(&meter, None, Policy::default(), Fault::LinkLost { after: 3 });
+    assert_eq!(broken.delivered.len(), 2);
+    assert_eq!(broken.outcome.high_water(), None, "it would hide all records below");
+    let again = talk(&meter, broken.outcome.high_water());
+    assert_eq!(again.delivered.len(), 21);
 }
 
 #[test]
@@ -794,4 +904,163 @@ fn an_endless_meter_is_stopped() {
             ..
         })]
     ));
+}
+
+fn newest_first(records: Vec<Record>) -> Meter {
+    Meter {
+        records,
+        abilities: Abilities {
+            newest_first: true,
+            ..ABLE
+        },
+    }
+}
+
+#[test]
+fn an_answer_before_the_last_record_is_believed_only_where_nothing_older_can_be_missing() {
+    let early = |meter: &Meter, known| converse(meter, known, Policy::default(), Fault::EarlyAnswer { by: 2 });
+    // The oldest two never came, and no mark hides them.
+    let falling = newest_first(records(0..5, 0));
+    let outcome = early(&falling, None).outcome;
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Complete {
+                delivered: 3,
+                high_water: None,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
+    // The same from a known record on: it is the last to come, and its absence leads to reading everything.
+    let known = falling.records.first().map(|record| record.mark());
+    let conversation = early(&falling, known);
+    assert_eq!(conversation.requests.last(), Some(&Request::report_all()));
+    assert_eq!(conversation.outcome.high_water(), None);
+    // Oldest first, what is missing is newer than the mark, unless something was announced that did not come.
+    let rising = Meter {
+        records: records(0..5, 0),
+        abilities: Abilities { count: false, ..ABLE },
+    };
+    let mark = rising.records.get(2).map(|record| record.mark());
+    assert_eq!(early(&rising, None).outcome.high_water(), mark);
+    let counted = Meter {
+        abilities: ABLE,
+        ..rising
+    };
+    assert_eq!(early(&counted, None).outcome.high_water(), None);
+}
+
+#[test]
+fn what_comes_after_the_answer_changes_nothing() {
+    let mut sync = GlucoseSync::new(Policy::default(), None);
+    sync.handle(Duration::ZERO, Event::Start);
+    sync.handle(Duration::ZERO, Event::ControlPoint(&[5, 0, 1, 0]));
+    let record = Record { sequence: 4, minute: 9 };
+    sync.handle(Duration::ZERO, Event::Measurement(&record.packet()));
+    let end = sync.handle(Duration::ZERO, Event::ControlPoint(&[6, 0, 1, 1]));
+    assert_eq!(
+        end,
+        vec![Action::Finished(Outcome::Complete {
+            delivered: 1,
+            announced: Some(1),
+            reset_detected: false,
+            high_water: Some(record.mark()),
+        })]
+    );
+    for late in [
+        Event::Measurement(
+            &Record {
+                sequence: 5,
+                minute: 10,
+            }
+            .packet(),
+        ),
+        Event::Context(&[0, 4, 0]),
+        Event::ControlPoint(&[6, 0, 1, 1]),
+        Event::ControlPoint(&[5, 0, 9, 0]),
+        Event::WriteFailed { att_error: Some(0x80) },
+        Event::LinkLost,
+        Event::Start,
+    ] {
+        assert_eq!(sync.handle(Duration::from_secs(60), late), vec![], "{late:?}");
+    }
+    assert_eq!(sync.deadline(), None);
+}
+
+#[test]
+fn a_count_may_be_one_two_or_four_bytes_wide() {
+    for (answer, expected) in [
+        (&[5, 0, 3][..], Some(3)),
+        (&[5, 0, 3, 1], Some(259)),
+        (&[5, 0, 3, 0, 1, 0], Some(65_539)),
+        // Three bytes are no count: it is waited for one.
+        (&[5, 0, 3, 0, 0], None),
+    ] {
+        let mut sync = GlucoseSync::new(Policy::default(), None);
+        sync.handle(Duration::ZERO, Event::Start);
+        let actions = sync.handle(Duration::ZERO, Event::ControlPoint(answer));
+        assert_eq!(sync.announced(), expected);
+        assert_eq!(actions.is_empty(), expected.is_none(), "{answer:?}");
+    }
+}
+
+#[test]
+fn contexts_missing_late_early_or_foreign_are_not_the_conversations_business() {
+    let plain = records(0..3, 0);
+    let expected = talk(
+        &Meter {
+            records: plain.clone(),
+            abilities: ABLE,
+        },
+        None,
+    )
+    .outcome;
+    let with = |place: usize, sequence: u16| {
+        let meter = Meter {
+            records: plain.clone(),
+            abilities: Abilities { contexts: true, ..ABLE },
+        };
+        let what = Stray::Context(sequence);
+        converse(&meter, None, Policy::default(), Fault::Stray { after: place, what }).outcome
+    };
+    // Before the first record, after its own record's successor, and of no record at all.
+    for (place, sequence) in [(0, 0), (1, 0), (4, 0), (3, 999)] {
+        assert_eq!(with(place, sequence), expected, "{place} {sequence}");
+    }
+}
+
+#[test]
+fn records_without_a_date_leave_no_mark() {
+    let undated = |sequence: u16| {
+        let measurement = Measurement {
+            sequence,
+            base_time: DateTime::new(0, 0, 0, 0, 0, 0),
+            time_offset: None,
+            concentration: None,
+            status: None,
+            context_follows: false,
+            rfu_flags: 0,
+        };
+        measurement.encode().unwrap()
+    };
+    let mut sync = GlucoseSync::new(Policy::default(), None);
+    sync.handle(Duration::ZERO, Event::Start);
+    sync.handle(Duration::ZERO, Event::ControlPoint(&[5, 0, 2, 0]));
+    for sequence in [7, 8] {
+        sync.handle(Duration::ZERO, Event::Measurement(&undated(sequence)));
+    }
+    let end = sync.handle(Duration::ZERO, Event::ControlPoint(&[6, 0, 1, 1]));
+    assert!(
+        matches!(
+            end.as_slice(),
+            [Action::Finished(Outcome::Complete {
+                delivered: 2,
+                high_water: None,
+                ..
+            })]
+        ),
+        "{end:?}"
+    );
 }

@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
 use zbus::message::{Message, Type};
 use zbus::{Connection, MatchRule, MessageStream};
 
@@ -93,17 +94,64 @@ impl Bus {
         }
     }
 
-    /// Accepts clients until `stop` is done, then removes the socket.
-    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), BusError> {
-        let stopped = tokio::select! {
-            () = stop => Ok(()),
-            ended = self.bus.run() => ended.map_err(|error| BusError::Stopped { source: error.into() }),
-        };
+    /// Accepts clients until `stop` is done, then removes the socket. On an order it closes all connections and listens
+    /// again later, at the same address.
+    pub(crate) async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<BusOrder>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), BusError> {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            // All branches are cancel-safe: a client that was not accepted waits in the backlog.
+            let order = tokio::select! {
+                () = &mut stop => break,
+                ended = self.bus.run() => {
+                    return ended.map_err(|error| BusError::Stopped { source: error.into() });
+                }
+                Some(order) = orders.recv() => order,
+            };
+            let address = self.address.clone();
+            let peers = Arc::clone(self.bus.peers());
+            // The socket goes first, so that nobody who is hung up on comes back to a bus that is going.
+            self.clean_up().await;
+            hang_up(&peers).await;
+            tokio::select! {
+                () = &mut stop => return Ok(()),
+                () = tokio::time::sleep(order.down) => {}
+            }
+            // Who was on the way in when the socket went has arrived by now.
+            hang_up(&peers).await;
+            self = Self::listen(&address).await?;
+            if order.back.send(self.audience()).is_err() {
+                tracing::debug!("nobody waits for the bus any more");
+            }
+        }
+        self.clean_up().await;
+        Ok(())
+    }
+
+    /// Closes and removes the socket.
+    async fn clean_up(self) {
         if let Err(error) = self.bus.cleanup().await {
             tracing::debug!(error = %error, "the socket of the bus could not be removed");
         }
-        stopped
     }
+}
+
+/// Closes every connection: it ends when what the client is to the bus is dropped.
+async fn hang_up(peers: &busd::peers::Peers) {
+    let clients = std::mem::take(&mut *peers.peers_mut().await);
+    drop(clients);
+}
+
+/// An order to the bus: to go away.
+#[derive(Debug)]
+pub(crate) struct BusOrder {
+    /// For how long.
+    pub(crate) down: Duration,
+    /// Where to say that it is back.
+    pub(crate) back: oneshot::Sender<Audience>,
 }
 
 /// The clients that use BlueZ.
@@ -113,6 +161,7 @@ impl Bus {
 /// would go deaf: `connect` alone adds and removes the rule of an open `notifications` stream. So every client gets,
 /// with its first call and before the reply, a rule of its own for all signals of `org.bluez`, which it never removes.
 /// Signals that it did not ask for match none of its filters and are ignored there.
+#[derive(Debug)]
 pub(crate) struct Audience {
     peers: Arc<busd::peers::Peers>,
     known: HashSet<String>,
@@ -190,6 +239,24 @@ impl BusConnection {
                 Ok(message) => return Some(message),
                 Err(error) => tracing::debug!(error = %error, "a message from the bus was not readable"),
             }
+        }
+    }
+
+    /// A message that is here already.
+    pub(crate) fn ready(&mut self) -> Option<Message> {
+        loop {
+            match self.inbox.next().now_or_never()?? {
+                Ok(message) => return Some(message),
+                Err(error) => tracing::debug!(error = %error, "a message from the bus was not readable"),
+            }
+        }
+    }
+
+    /// Leaves the bus, and the name with it.
+    pub(crate) async fn close(self) {
+        drop(self.inbox);
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(error = %error, "the connection to the private bus did not close cleanly");
         }
     }
 

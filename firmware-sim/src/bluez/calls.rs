@@ -8,12 +8,12 @@ use zbus::{ObjectPath, Variant};
 use super::errors::BusError;
 use super::host::{Host, MAX_CLIENTS};
 use super::interfaces::{
-    self, ADAPTER, CHARACTERISTIC, DESCRIPTOR, DEVICE, INTROSPECTABLE, OBJECT_MANAGER, PEER, PROPERTIES,
+    self, ADAPTER, AGENT_MANAGER, CHARACTERISTIC, DESCRIPTOR, DEVICE, INTROSPECTABLE, OBJECT_MANAGER, PEER, PROPERTIES,
 };
+use super::link::Reason;
 use super::objects::{Node, Values};
 use super::{filter, filter::DiscoveryFilter};
 use crate::SimTime;
-use crate::meters::Event;
 
 /// Longest attribute value (Core specification, volume 3, part F, section 3.2.9).
 const MAX_VALUE: usize = 512;
@@ -25,8 +25,9 @@ const MAX_ALIAS: usize = 248;
 const MACHINE_ID: &str = "00000000000000000000000000000000";
 
 impl Host {
-    /// Takes one message from the bus: a call to BlueZ, or the news that a client left.
+    /// Takes one message from the bus: a call to BlueZ, an agent's answer, or the news that a client left.
     pub(crate) fn receive(&mut self, now: SimTime, message: &Message) {
+        self.now = now;
         match message.message_type() {
             Type::MethodCall => {
                 if let Err(error) = self.call(now, message) {
@@ -38,7 +39,7 @@ impl Host {
                     self.client_gone(now, &client);
                 }
             }
-            Type::MethodReturn | Type::Error => {}
+            Type::MethodReturn | Type::Error => self.agent_answer(now, message),
         }
     }
 
@@ -50,7 +51,7 @@ impl Host {
             return;
         }
         match Message::method_return(&call.header()).build(body) {
-            Ok(reply) => self.outgoing.push(reply),
+            Ok(reply) => self.send_reply(call, reply),
             Err(error) => self.reply_error(
                 call,
                 &BusError::failed(&format!("the reply cannot be encoded: {error}")),
@@ -63,10 +64,10 @@ impl Host {
         if call.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED) {
             return;
         }
-        let reply = Message::error(&call.header(), error.name)
+        let reply = Message::error(&call.header(), error.name.as_ref())
             .build(&error.message)
-            .expect("error names are constants and a text always encodes");
-        self.outgoing.push(reply);
+            .expect("error names are constants or were checked, and a text always encodes");
+        self.send_reply(call, reply);
     }
 
     fn call(&mut self, now: SimTime, call: &Message) -> Result<(), BusError> {
@@ -87,14 +88,27 @@ impl Host {
         let interface = interface
             .filter(|interface| interfaces::has_method(interface, member))
             .ok_or_else(|| BusError::unknown_method(member, named))?;
+        if let Some(failure) = self.ordered_failure(member) {
+            return Err(failure);
+        }
+        if let Node::Device(index)
+        | Node::Service(index, _)
+        | Node::Characteristic(index, _)
+        | Node::Configuration(index, _) = node
+            && self.ordered_vanishing(member)
+        {
+            self.vanish_under_call(now, index);
+            return Err(BusError::unknown_object(path));
+        }
         match interface {
             PROPERTIES => self.properties_call(now, node, member, call),
-            ADAPTER => self.adapter_call(now, member, sender, call),
+            AGENT_MANAGER => self.agent_manager_call(now, member, sender, call),
+            ADAPTER => self.adapter_call(now, node, member, sender, call),
             DEVICE => self.device_call(now, node, member, call),
             CHARACTERISTIC => self.characteristic_call(now, node, member, sender, call),
             DESCRIPTOR => self.descriptor_call(node, member, call),
             INTROSPECTABLE => {
-                let xml = interfaces::introspection(&self.interfaces_of(node), &self.children(path));
+                let xml = interfaces::introspection(&self.interfaces_of(node), &self.children(node));
                 self.reply(call, &xml);
                 Ok(())
             }
@@ -118,7 +132,6 @@ impl Host {
         let objects: BTreeMap<ObjectPath<'static>, BTreeMap<&'static str, Values>> = self
             .objects()
             .into_iter()
-            .filter(|(_, node)| !matches!(node, Node::Root | Node::Step))
             .filter_map(|(path, node)| Some((ObjectPath::try_from(path).ok()?, self.managed(node))))
             .collect();
         self.reply(call, &objects);
@@ -155,19 +168,26 @@ impl Host {
 
     fn set_property(&mut self, now: SimTime, node: Node, property: &str, value: &Variant<'_>) -> Result<(), BusError> {
         match (node, property, value) {
-            (Node::Adapter, "Powered", Variant::Bool(powered)) => self.set_powered(now, *powered)?,
-            (Node::Adapter, "Discoverable", Variant::Bool(on)) => {
-                self.discoverable = *on;
-                self.signal_adapter("Discoverable", (*on).into());
+            (Node::Adapter(adapter), "Powered", Variant::Bool(powered)) => self.set_powered(now, adapter, *powered)?,
+            (Node::Adapter(adapter), "Discoverable", Variant::Bool(on)) => {
+                if let Some(found) = self.adapters.get_mut(adapter) {
+                    found.discoverable = *on;
+                }
+                self.signal_adapter(adapter, "Discoverable", (*on).into());
             }
-            (Node::Adapter, "Pairable", Variant::Bool(on)) => {
-                self.pairable = *on;
-                self.signal_adapter("Pairable", (*on).into());
+            (Node::Adapter(adapter), "Pairable", Variant::Bool(on)) => {
+                if let Some(found) = self.adapters.get_mut(adapter) {
+                    found.pairable = *on;
+                }
+                self.signal_adapter(adapter, "Pairable", (*on).into());
             }
-            (Node::Adapter, "Alias", Variant::Str(alias)) if alias.len() <= MAX_ALIAS => {
-                self.alias = Some(alias.as_str().to_owned()).filter(|alias| !alias.is_empty());
-                let shown = self.alias.clone().unwrap_or_else(|| self.settings.name.clone());
-                self.signal_adapter("Alias", shown.into());
+            (Node::Adapter(adapter), "Alias", Variant::Str(alias)) if alias.len() <= MAX_ALIAS => {
+                let Some(found) = self.adapters.get_mut(adapter) else {
+                    return Err(BusError::invalid_arguments());
+                };
+                found.alias = Some(alias.as_str().to_owned()).filter(|alias| !alias.is_empty());
+                let shown = found.alias.clone().unwrap_or_else(|| found.settings.name.clone());
+                self.signal_adapter(adapter, "Alias", shown.into());
             }
             (Node::Device(index), "Trusted", Variant::Bool(trusted)) => {
                 if let Some(device) = self.device_mut(index) {
@@ -175,6 +195,16 @@ impl Host {
                     device.last_seen = now;
                 }
                 self.signal_device(index, "Trusted", (*trusted).into());
+            }
+            (Node::Device(index), "Blocked", Variant::Bool(blocked)) => {
+                if let Some(device) = self.device_mut(index) {
+                    device.blocked = *blocked;
+                }
+                if *blocked {
+                    self.abort_connecting(index, "le-connection-abort-by-local");
+                    self.link_lost(now, index, Reason::Local);
+                }
+                self.signal_device(index, "Blocked", (*blocked).into());
             }
             (Node::Device(index), "Alias", Variant::Str(alias)) if alias.len() <= MAX_ALIAS => {
                 if let Some(device) = self.device_mut(index) {
@@ -187,38 +217,50 @@ impl Host {
         Ok(())
     }
 
-    fn adapter_call(&mut self, now: SimTime, member: &str, sender: &str, call: &Message) -> Result<(), BusError> {
+    fn adapter_call(
+        &mut self,
+        now: SimTime,
+        node: Node,
+        member: &str,
+        sender: &str,
+        call: &Message,
+    ) -> Result<(), BusError> {
+        let Node::Adapter(adapter) = node else {
+            return Err(BusError::not_supported());
+        };
         let body = call.body();
         match member {
             "StartDiscovery" => {
-                self.start_discovery(now, sender)?;
+                self.start_discovery(now, adapter, sender)?;
                 self.reply(call, &());
                 // The reply comes first, then what the first advertisements bring.
                 self.advance(now);
             }
             "StopDiscovery" => {
-                self.stop_discovery(sender)?;
+                self.stop_discovery(adapter, sender)?;
                 self.reply(call, &());
             }
             "SetDiscoveryFilter" => {
-                if !self.powered {
+                let Some(found) = self.adapters.get_mut(adapter).filter(|found| found.powered) else {
                     return Err(BusError::not_ready());
-                }
+                };
                 let entries: HashMap<String, Variant<'_>> =
                     body.deserialize().map_err(|_| BusError::invalid_arguments())?;
                 let filter = DiscoveryFilter::parse(&entries)?;
-                if !self.filters.contains_key(sender) && self.filters.len() >= MAX_CLIENTS {
+                if !found.filters.contains_key(sender) && found.filters.len() >= MAX_CLIENTS {
                     return Err(BusError::limit("discovery filters"));
                 }
-                self.filters.insert(sender.to_owned(), filter);
+                found.filters.insert(sender.to_owned(), filter);
                 self.reply(call, &());
             }
             "GetDiscoveryFilters" => self.reply(call, &filter::KEYS.as_slice()),
             _ => {
                 let path: ObjectPath<'_> = body.deserialize().map_err(|_| BusError::invalid_arguments())?;
-                let Some(Node::Device(index)) = self.node_at(path.as_str()) else {
-                    return Err(BusError::does_not_exist());
+                let device = match self.node_at(path.as_str()) {
+                    Some(Node::Device(index)) => self.peer(index).filter(|peer| peer.adapter == adapter).map(|_| index),
+                    _ => None,
                 };
+                let index = device.ok_or_else(BusError::does_not_exist)?;
                 self.remove_device(now, index);
                 self.reply(call, &());
             }
@@ -230,11 +272,14 @@ impl Host {
         let Node::Device(index) = node else {
             return Err(BusError::not_supported());
         };
-        if member == "Connect" {
-            self.connect(now, index, call)
-        } else {
-            self.disconnect(now, index, call);
-            Ok(())
+        match member {
+            "Connect" => self.connect(now, index, call),
+            "Pair" => self.pair(now, index, call),
+            "CancelPairing" => self.cancel_pairing_call(index, call),
+            _ => {
+                self.disconnect(now, index, call);
+                Ok(())
+            }
         }
     }
 
@@ -246,8 +291,12 @@ impl Host {
         sender: &str,
         call: &Message,
     ) -> Result<(), BusError> {
-        let Node::Characteristic(index, uuid) = node else {
+        let Node::Characteristic(index, handle) = node else {
             return Err(BusError::not_supported());
+        };
+        let uuid = match self.characteristic_at(index, handle) {
+            Some((_, characteristic)) => characteristic.uuid,
+            None => return Err(BusError::does_not_exist()),
         };
         match member {
             "ReadValue" => {
@@ -271,7 +320,7 @@ impl Host {
     }
 
     fn descriptor_call(&mut self, node: Node, member: &str, call: &Message) -> Result<(), BusError> {
-        let Node::Configuration(index, uuid) = node else {
+        let Node::Configuration(index, handle) = node else {
             return Err(BusError::not_supported());
         };
         if member == "WriteValue" {
@@ -279,15 +328,11 @@ impl Host {
             return Err(BusError::not_permitted("Write not permitted"));
         }
         self.require_link(index)?;
-        let Some(peer) = self.peer(index) else {
+        let (Some((_, characteristic)), Some(unit)) = (self.characteristic_at(index, handle), self.unit(index)) else {
             return Err(BusError::does_not_exist());
         };
-        let indicates = peer
-            .meter
-            .profile()
-            .characteristic(uuid)
-            .is_some_and(|found| found.access.indicate);
-        let set = peer.meter.configuration(uuid);
+        let indicates = characteristic.access.indicate;
+        let set = unit.meter.configuration(characteristic.uuid);
         let value: u16 = match (set, indicates) {
             (false, _) => 0,
             (true, false) => 1,
@@ -295,13 +340,6 @@ impl Host {
         };
         self.reply(call, &value.to_le_bytes().as_slice());
         Ok(())
-    }
-
-    /// Lets a person do something to a meter.
-    pub(crate) fn handle_physical(&mut self, now: SimTime, index: usize, event: Event) -> super::link::Outcome {
-        let outcome = self.drive(now, index, event, None);
-        self.advance(now);
-        outcome
     }
 }
 

@@ -82,11 +82,11 @@ impl DiscoveryFilter {
         Ok(filter)
     }
 
-    /// Whether the client wants to hear of a low-energy device that advertises `service`.
-    pub(crate) fn matches(&self, service: Uuid16, rssi: i16, address: &str, name: &str) -> bool {
-        let service = uuid128(service);
+    /// Whether the client wants to hear of a low-energy device that advertises these services.
+    pub(crate) fn matches(&self, services: &[Uuid16], rssi: i16, address: &str, name: &str) -> bool {
+        let wanted = |service: &Uuid16| self.uuids.contains(&uuid128(*service));
         !self.classic_only
-            && (self.uuids.is_empty() || self.uuids.contains(&service))
+            && (self.uuids.is_empty() || services.iter().any(wanted))
             && self.rssi.is_none_or(|threshold| rssi >= threshold)
             && self
                 .pattern
@@ -121,17 +121,17 @@ mod tests {
     fn uuids_match_in_either_form() {
         for uuid in ["1810", "0x1810", "00001810-0000-1000-8000-00805F9B34FB"] {
             let filter = parse(&[("UUIDs", vec![uuid].into())]).unwrap();
-            assert!(filter.matches(0x1810, -60, "", ""), "{uuid}");
-            assert!(!filter.matches(0x1808, -60, "", ""), "{uuid}");
+            assert!(filter.matches(&[0x1810], -60, "", ""), "{uuid}");
+            assert!(!filter.matches(&[0x1808], -60, "", ""), "{uuid}");
         }
     }
 
     #[test]
     fn a_threshold_and_a_pattern_narrow_the_scan() {
         let filter = parse(&[("RSSI", (-50_i16).into()), ("Pattern", "AA:".into())]).unwrap();
-        assert!(filter.matches(0x1810, -50, "AA:BB", "x"));
-        assert!(!filter.matches(0x1810, -51, "AA:BB", "x"));
-        assert!(!filter.matches(0x1810, -40, "CC:BB", "x"));
+        assert!(filter.matches(&[0x1810], -50, "AA:BB", "x"));
+        assert!(!filter.matches(&[0x1810], -51, "AA:BB", "x"));
+        assert!(!filter.matches(&[0x1810], -40, "CC:BB", "x"));
     }
 
     #[test]

@@ -7,6 +7,9 @@ pub(crate) const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 pub(crate) const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 pub(crate) const PEER: &str = "org.freedesktop.DBus.Peer";
 pub(crate) const ADAPTER: &str = "org.bluez.Adapter1";
+/// What clients serve, not BlueZ.
+pub(crate) const AGENT: &str = "org.bluez.Agent1";
+pub(crate) const AGENT_MANAGER: &str = "org.bluez.AgentManager1";
 pub(crate) const DEVICE: &str = "org.bluez.Device1";
 pub(crate) const BATTERY: &str = "org.bluez.Battery1";
 pub(crate) const SERVICE: &str = "org.bluez.GattService1";
@@ -62,6 +65,16 @@ const INTERFACES: &[Interface] = &[
         properties: &[],
     },
     Interface {
+        name: AGENT_MANAGER,
+        methods: &[
+            Method("RegisterAgent", &["o", "s"], &[]),
+            Method("UnregisterAgent", &["o"], &[]),
+            Method("RequestDefaultAgent", &["o"], &[]),
+        ],
+        signals: &[],
+        properties: &[],
+    },
+    Interface {
         name: ADAPTER,
         methods: &[
             Method("StartDiscovery", &[], &[]),
@@ -88,8 +101,13 @@ const INTERFACES: &[Interface] = &[
     },
     Interface {
         name: DEVICE,
-        methods: &[Method("Connect", &[], &[]), Method("Disconnect", &[], &[])],
-        signals: &[],
+        methods: &[
+            Method("Disconnect", &[], &[]),
+            Method("Connect", &[], &[]),
+            Method("Pair", &[], &[]),
+            Method("CancelPairing", &[], &[]),
+        ],
+        signals: &[Signal("Disconnected", &["s", "s"])],
         properties: &[
             Property("Address", "s", false),
             Property("AddressType", "s", false),
@@ -102,6 +120,7 @@ const INTERFACES: &[Interface] = &[
             Property("Blocked", "b", true),
             Property("LegacyPairing", "b", false),
             Property("RSSI", "n", false),
+            Property("AdvertisingFlags", "ay", false),
             Property("Connected", "b", false),
             Property("UUIDs", "as", false),
             Property("Adapter", "o", false),

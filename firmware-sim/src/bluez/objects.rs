@@ -1,16 +1,17 @@
-//! The object tree: paths, interfaces, property values, and the signals about them.
+//! The object tree: paths, interfaces and property values.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use carepost_gatt::uuid16::{self, to_uuid128 as uuid128};
-use zbus::message::Message;
 use zbus::{ObjectPath, Variant};
 
-use super::host::{Device, Host, Link, Peer};
+use super::host::Host;
 use super::interfaces::{
-    ADAPTER, BATTERY, CHARACTERISTIC, DESCRIPTOR, DEVICE, INTROSPECTABLE, OBJECT_MANAGER, PEER, PROPERTIES, SERVICE,
+    ADAPTER, AGENT_MANAGER, BATTERY, CHARACTERISTIC, DESCRIPTOR, DEVICE, INTROSPECTABLE, OBJECT_MANAGER, PEER,
+    PROPERTIES, SERVICE,
 };
-use crate::meters::Uuid16;
+use super::state::Device;
+use crate::meters::{Characteristic, Service, Uuid16};
 
 /// ATT MTU of every link: the default of the Core specification, which all values of this simulator fit.
 const ATT_MTU: u16 = 23;
@@ -18,21 +19,27 @@ const ATT_MTU: u16 = 23;
 /// Property values of one interface.
 pub(crate) type Values = BTreeMap<&'static str, Variant<'static>>;
 
+/// Handle of an attribute, which is part of its object path.
+pub(crate) type Handle = u16;
+
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Node {
     /// `/`, the object manager.
     Root,
-    /// A step of the path without interfaces of BlueZ.
+    /// `/org`, a step of the path without interfaces of BlueZ.
     Step,
-    Adapter,
+    /// `/org/bluez`, where agents register.
+    Manager,
+    /// By position.
+    Adapter(usize),
     /// By index of the peer.
     Device(usize),
-    /// By index of the peer and UUID.
-    Service(usize, Uuid16),
-    Characteristic(usize, Uuid16),
-    /// The client configuration of a characteristic.
-    Configuration(usize, Uuid16),
+    /// By index of the peer and handle of the declaration.
+    Service(usize, Handle),
+    Characteristic(usize, Handle),
+    /// The client configuration of the characteristic with this declaration.
+    Configuration(usize, Handle),
 }
 
 fn object(path: String) -> Variant<'static> {
@@ -40,54 +47,68 @@ fn object(path: String) -> Variant<'static> {
     Variant::from(path)
 }
 
-impl Host {
-    pub(crate) fn adapter_path(&self) -> String {
-        format!("/org/bluez/{}", self.settings.adapter)
-    }
+/// The handle in the name of a GATT object.
+fn handle(name: &str, kind: &str) -> Option<Handle> {
+    let digits = name.strip_prefix(kind).filter(|digits| digits.len() == 4)?;
+    let lower = !digits.bytes().any(|digit| digit.is_ascii_uppercase());
+    Handle::from_str_radix(digits, 16).ok().filter(|_| lower)
+}
 
-    pub(crate) fn device_path(&self, peer: &Peer) -> String {
-        format!("{}/dev_{}", self.adapter_path(), peer.address.replace(':', "_"))
+impl Host {
+    pub(crate) fn adapter_path(&self, adapter: usize) -> Option<String> {
+        let found = self.adapters.get(adapter).filter(|found| found.present)?;
+        Some(format!("/org/bluez/{}", found.settings.controller))
     }
 
     /// Every object on the bus, parents before children.
     pub(crate) fn objects(&self) -> Vec<(String, Node)> {
-        let mut objects = vec![
-            ("/".to_owned(), Node::Root),
-            ("/org".to_owned(), Node::Step),
-            ("/org/bluez".to_owned(), Node::Step),
-            (self.adapter_path(), Node::Adapter),
-        ];
-        for (index, peer) in self.peers.iter().enumerate() {
-            let Some(device) = &peer.device else { continue };
-            objects.push((self.device_path(peer), Node::Device(index)));
-            if device.exported {
-                objects.extend(self.gatt_objects(index, peer));
+        let mut objects = vec![("/org/bluez".to_owned(), Node::Manager)];
+        for adapter in 0..self.adapters.len() {
+            let Some(path) = self.adapter_path(adapter) else {
+                continue;
+            };
+            objects.push((path, Node::Adapter(adapter)));
+            for (index, peer) in self.peers.iter().enumerate() {
+                if peer.adapter == adapter {
+                    objects.extend(self.device_objects(index));
+                }
             }
+        }
+        objects
+    }
+
+    /// A device and what is under it, parents before children.
+    pub(crate) fn device_objects(&self, index: usize) -> Vec<(String, Node)> {
+        let Some(device) = self.device(index) else {
+            return Vec::new();
+        };
+        let mut objects = vec![(device.path.clone(), Node::Device(index))];
+        if device.exported {
+            objects.extend(self.gatt_objects(index));
         }
         objects
     }
 
     /// The GATT objects of a peer, whether or not they are on the bus. BlueZ claims the Battery Service: it shows
     /// `Battery1` on the device instead of objects.
-    fn gatt_objects(&self, index: usize, peer: &Peer) -> Vec<(String, Node)> {
+    pub(crate) fn gatt_objects(&self, index: usize) -> Vec<(String, Node)> {
+        let (Some(device), Some(unit)) = (self.device(index), self.unit(index)) else {
+            return Vec::new();
+        };
         let mut objects = Vec::new();
-        let device = self.device_path(peer);
-        for service in peer
-            .meter
-            .profile()
-            .services()
-            .iter()
-            .filter(|service| service.uuid != uuid16::BATTERY_SERVICE)
-        {
-            let path = format!("{device}/service{:04x}", service.handle);
-            objects.push((path.clone(), Node::Service(index, service.uuid)));
+        for service in unit.meter.profile().services() {
+            if service.uuid == uuid16::BATTERY_SERVICE {
+                continue;
+            }
+            let path = format!("{}/service{:04x}", device.path, service.handle);
+            objects.push((path.clone(), Node::Service(index, service.handle)));
             for characteristic in &service.characteristics {
                 let path = format!("{path}/char{:04x}", characteristic.declaration);
-                objects.push((path.clone(), Node::Characteristic(index, characteristic.uuid)));
+                objects.push((path.clone(), Node::Characteristic(index, characteristic.declaration)));
                 if let Some(handle) = characteristic.configuration {
                     objects.push((
                         format!("{path}/desc{handle:04x}"),
-                        Node::Configuration(index, characteristic.uuid),
+                        Node::Configuration(index, characteristic.declaration),
                     ));
                 }
             }
@@ -95,40 +116,135 @@ impl Host {
         objects
     }
 
+    /// A service of a peer by the handle of its declaration. The Battery Service has no object.
+    fn service_at(&self, index: usize, handle: Handle) -> Option<&Service> {
+        let services = self.unit(index)?.meter.profile().services();
+        services
+            .iter()
+            .find(|service| service.handle == handle && service.uuid != uuid16::BATTERY_SERVICE)
+    }
+
+    /// A characteristic of a peer by the handle of its declaration, with its service.
+    pub(crate) fn characteristic_at(&self, index: usize, handle: Handle) -> Option<(&Service, &Characteristic)> {
+        let services = self.unit(index)?.meter.profile().services();
+        services
+            .iter()
+            .filter(|service| service.uuid != uuid16::BATTERY_SERVICE)
+            .find_map(|service| {
+                let mut characteristics = service.characteristics.iter();
+                let found = characteristics.find(|characteristic| characteristic.declaration == handle)?;
+                Some((service, found))
+            })
+    }
+
+    /// The object of the first characteristic of this UUID.
+    pub(crate) fn characteristic_node(&self, index: usize, uuid: Uuid16) -> Option<Node> {
+        let found = self.unit(index)?.meter.profile().characteristic(uuid)?;
+        Some(Node::Characteristic(index, found.declaration))
+    }
+
     pub(crate) fn node_at(&self, path: &str) -> Option<Node> {
-        self.objects()
-            .into_iter()
-            .find(|(found, _)| found == path)
-            .map(|(_, node)| node)
+        match path {
+            "/" => return Some(Node::Root),
+            "/org" => return Some(Node::Step),
+            "/org/bluez" => return Some(Node::Manager),
+            _ => {}
+        }
+        let mut names = path.strip_prefix("/org/bluez/")?.split('/');
+        let controller = names.next()?;
+        let adapter = self
+            .adapters
+            .iter()
+            .position(|adapter| adapter.present && adapter.settings.controller == controller)?;
+        let Some(device) = names.next() else {
+            return Some(Node::Adapter(adapter));
+        };
+        let index = *self.paths.get(&format!("/org/bluez/{controller}/{device}"))?;
+        let Some(service) = names.next() else {
+            return Some(Node::Device(index));
+        };
+        if !self.device(index)?.exported {
+            return None;
+        }
+        let service = self.service_at(index, handle(service, "service")?)?;
+        let Some(name) = names.next() else {
+            return Some(Node::Service(index, service.handle));
+        };
+        let declaration = handle(name, "char")?;
+        let characteristic = service
+            .characteristics
+            .iter()
+            .find(|found| found.declaration == declaration)?;
+        let node = match names.next() {
+            None => Node::Characteristic(index, declaration),
+            Some(name) => {
+                let configuration = handle(name, "desc")?;
+                (characteristic.configuration == Some(configuration))
+                    .then_some(Node::Configuration(index, declaration))?
+            }
+        };
+        names.next().is_none().then_some(node)
     }
 
     pub(crate) fn path_of(&self, node: Node) -> Option<String> {
-        let index = match node {
-            Node::Root => return Some("/".to_owned()),
-            Node::Step => return None,
-            Node::Adapter => return Some(self.adapter_path()),
-            Node::Device(index) => return self.peer(index).map(|peer| self.device_path(peer)),
-            Node::Service(index, _) | Node::Characteristic(index, _) | Node::Configuration(index, _) => index,
-        };
-        let objects = self.gatt_objects(index, self.peer(index)?);
-        objects
-            .into_iter()
-            .find(|(_, found)| *found == node)
-            .map(|(path, _)| path)
+        match node {
+            Node::Root => Some("/".to_owned()),
+            Node::Step => Some("/org".to_owned()),
+            Node::Manager => Some("/org/bluez".to_owned()),
+            Node::Adapter(adapter) => self.adapter_path(adapter),
+            Node::Device(index) => Some(self.device(index)?.path.clone()),
+            Node::Service(index, handle) => Some(format!("{}/service{handle:04x}", self.device(index)?.path)),
+            Node::Characteristic(index, declaration) => {
+                let (service, _) = self.characteristic_at(index, declaration)?;
+                let device = &self.device(index)?.path;
+                Some(format!("{device}/service{:04x}/char{declaration:04x}", service.handle))
+            }
+            Node::Configuration(index, declaration) => {
+                let (_, characteristic) = self.characteristic_at(index, declaration)?;
+                let handle = characteristic.configuration?;
+                let path = self.path_of(Node::Characteristic(index, declaration))?;
+                Some(format!("{path}/desc{handle:04x}"))
+            }
+        }
     }
 
     /// The names of an object's direct children.
-    pub(crate) fn children(&self, path: &str) -> Vec<String> {
-        let prefix = if path == "/" {
-            "/".to_owned()
-        } else {
-            format!("{path}/")
-        };
-        self.objects()
-            .into_iter()
-            .filter_map(|(found, _)| found.strip_prefix(&prefix).map(str::to_owned))
-            .filter(|rest| !rest.is_empty() && !rest.contains('/'))
-            .collect()
+    pub(crate) fn children(&self, node: Node) -> Vec<String> {
+        let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        match node {
+            Node::Root => vec!["org".to_owned()],
+            Node::Step => vec!["bluez".to_owned()],
+            Node::Manager => {
+                let present = self.adapters.iter().filter(|adapter| adapter.present);
+                present.map(|adapter| adapter.settings.controller.clone()).collect()
+            }
+            Node::Adapter(adapter) => self
+                .peers
+                .iter()
+                .filter(|peer| peer.adapter == adapter)
+                .filter_map(|peer| Some(last(&peer.device.as_ref()?.path)))
+                .collect(),
+            Node::Device(index) => {
+                let objects = self.device_objects(index);
+                let services = objects.iter().filter(|(_, node)| matches!(node, Node::Service(..)));
+                services.map(|(path, _)| last(path)).collect()
+            }
+            Node::Service(index, handle) => {
+                let characteristics = self.service_at(index, handle).map(|service| &service.characteristics);
+                characteristics
+                    .into_iter()
+                    .flatten()
+                    .map(|characteristic| format!("char{:04x}", characteristic.declaration))
+                    .collect()
+            }
+            Node::Characteristic(index, declaration) => self
+                .characteristic_at(index, declaration)
+                .and_then(|(_, characteristic)| characteristic.configuration)
+                .map(|handle| format!("desc{handle:04x}"))
+                .into_iter()
+                .collect(),
+            Node::Configuration(..) => Vec::new(),
+        }
     }
 
     /// The interfaces of an object, the standard ones first.
@@ -136,7 +252,8 @@ impl Host {
         let own: &[&'static str] = match node {
             Node::Root => &[OBJECT_MANAGER],
             Node::Step => &[],
-            Node::Adapter => &[PROPERTIES, ADAPTER],
+            Node::Manager => &[AGENT_MANAGER],
+            Node::Adapter(_) => &[PROPERTIES, ADAPTER],
             Node::Device(index) if self.shows_battery(index) => &[PROPERTIES, DEVICE, BATTERY],
             Node::Device(_) => &[PROPERTIES, DEVICE],
             Node::Service(..) => &[PROPERTIES, SERVICE],
@@ -148,23 +265,23 @@ impl Host {
 
     fn shows_battery(&self, index: usize) -> bool {
         let resolved = self.device(index).is_some_and(Device::is_resolved);
-        resolved && self.peer(index).is_some_and(|peer| peer.meter.battery().is_some())
+        resolved && self.unit(index).is_some_and(|unit| unit.meter.battery().is_some())
     }
 
     /// The property values of one interface of an object; `None` if it has no such interface.
     pub(crate) fn values(&self, node: Node, interface: &str) -> Option<Values> {
         let interface = self.interfaces_of(node).into_iter().find(|found| *found == interface)?;
         match (node, interface) {
-            (Node::Adapter, ADAPTER) => Some(self.adapter_values()),
+            (Node::Adapter(adapter), ADAPTER) => self.adapter_values(adapter),
             (Node::Device(index), DEVICE) => self.device_values(index),
             (Node::Device(index), BATTERY) => {
-                let charge = self.peer(index)?.meter.battery()?;
+                let charge = self.unit(index)?.meter.battery()?;
                 Some(Values::from([("Percentage", charge.into())]))
             }
-            (Node::Service(index, uuid), SERVICE) => self.service_values(index, uuid),
-            (Node::Characteristic(index, uuid), CHARACTERISTIC) => self.characteristic_values(index, uuid),
-            (Node::Configuration(index, uuid), DESCRIPTOR) => {
-                let characteristic = self.path_of(Node::Characteristic(index, uuid))?;
+            (Node::Service(index, handle), SERVICE) => self.service_values(index, handle),
+            (Node::Characteristic(index, handle), CHARACTERISTIC) => self.characteristic_values(index, handle),
+            (Node::Configuration(index, handle), DESCRIPTOR) => {
+                let characteristic = self.path_of(Node::Characteristic(index, handle))?;
                 Some(Values::from([
                     ("UUID", uuid128(uuid16::CLIENT_CHARACTERISTIC_CONFIGURATION).into()),
                     ("Characteristic", object(characteristic)),
@@ -175,45 +292,56 @@ impl Host {
         }
     }
 
-    fn adapter_values(&self) -> Values {
-        let settings = &self.settings;
-        let alias = self.alias.clone().unwrap_or_else(|| settings.name.clone());
-        Values::from([
+    fn adapter_values(&self, adapter: usize) -> Option<Values> {
+        let found = self.adapters.get(adapter)?;
+        let settings = &found.settings;
+        let alias = found.alias.clone().unwrap_or_else(|| settings.name.clone());
+        Some(Values::from([
             ("Address", settings.address.clone().into()),
             ("AddressType", "public".into()),
             ("Name", settings.name.clone().into()),
             ("Alias", alias.into()),
             // An uncategorised computer; nobody finds the adapter by its class.
             ("Class", 0x0000_0100_u32.into()),
-            ("Powered", self.powered.into()),
-            ("Discoverable", self.discoverable.into()),
-            ("Pairable", self.pairable.into()),
-            ("Discovering", (!self.discovering.is_empty()).into()),
+            ("Powered", found.powered.into()),
+            ("Discoverable", found.discoverable.into()),
+            ("Pairable", found.pairable.into()),
+            ("Discovering", (!found.discovering.is_empty()).into()),
             ("UUIDs", vec![uuid128(0x1800), uuid128(0x1801)].into()),
             ("Modalias", settings.modalias.clone().into()),
             ("Roles", vec!["central"].into()),
-        ])
+        ]))
     }
 
     fn device_values(&self, index: usize) -> Option<Values> {
         let peer = self.peer(index)?;
         let device = peer.device.as_ref()?;
-        let alias = device.alias.clone().unwrap_or_else(|| peer.local_name.clone());
+        // Who has no name goes by the address, as in BlueZ.
+        let known_as = if device.name.is_empty() {
+            peer.address.replace(':', "-")
+        } else {
+            device.name.clone()
+        };
         let mut values = Values::from([
             ("Address", peer.address.clone().into()),
             ("AddressType", peer.address_type.into()),
-            ("Name", peer.local_name.clone().into()),
-            ("Alias", alias.into()),
-            ("Paired", false.into()),
-            ("Bonded", false.into()),
+            ("Alias", device.alias.clone().unwrap_or(known_as).into()),
+            ("Paired", device.bond.is_some().into()),
+            ("Bonded", device.bond.is_some().into()),
             ("Trusted", device.trusted.into()),
-            ("Blocked", false.into()),
+            ("Blocked", device.blocked.into()),
             ("LegacyPairing", false.into()),
             ("Connected", device.is_connected().into()),
             ("ServicesResolved", device.is_resolved().into()),
-            ("UUIDs", self.device_uuids(peer, device).into()),
-            ("Adapter", object(self.adapter_path())),
+            ("UUIDs", self.device_uuids(index)?.into()),
+            ("Adapter", object(self.adapter_path(peer.adapter)?)),
         ]);
+        if !device.name.is_empty() {
+            values.insert("Name", device.name.clone().into());
+        }
+        if let Some(flags) = device.advertising_flags {
+            values.insert("AdvertisingFlags", vec![flags].into());
+        }
         if let Some(rssi) = device.rssi {
             values.insert("RSSI", rssi.into());
         }
@@ -221,47 +349,42 @@ impl Host {
     }
 
     /// The advertised service until discovery has found all of them.
-    fn device_uuids(&self, peer: &Peer, device: &Device) -> Vec<String> {
-        if device.exported {
-            peer.meter
-                .profile()
-                .services()
-                .iter()
-                .map(|service| uuid128(service.uuid))
-                .collect()
+    pub(crate) fn device_uuids(&self, index: usize) -> Option<Vec<String>> {
+        let unit = self.unit(index)?;
+        let uuids = if self.device(index)?.exported {
+            let services = unit.meter.profile().services().iter();
+            services.map(|service| uuid128(service.uuid)).collect()
         } else {
-            vec![uuid128(peer.meter.advertised_service())]
-        }
+            vec![uuid128(unit.meter.advertised_service())]
+        };
+        Some(uuids)
     }
 
-    fn service_values(&self, index: usize, uuid: Uuid16) -> Option<Values> {
+    fn service_values(&self, index: usize, handle: Handle) -> Option<Values> {
         let device = self.path_of(Node::Device(index))?;
+        let service = self.service_at(index, handle)?;
         Some(Values::from([
-            ("UUID", uuid128(uuid).into()),
+            ("UUID", uuid128(service.uuid).into()),
             ("Device", object(device)),
             ("Primary", true.into()),
             ("Includes", Vec::<ObjectPath<'static>>::new().into()),
         ]))
     }
 
-    fn characteristic_values(&self, index: usize, uuid: Uuid16) -> Option<Values> {
-        let peer = self.peer(index)?;
-        let device = peer.device.as_ref()?;
-        let service = peer
-            .meter
-            .profile()
-            .services()
-            .iter()
-            .find(|service| service.characteristics.iter().any(|c| c.uuid == uuid))?;
-        let access = peer.meter.profile().characteristic(uuid)?.access;
+    fn characteristic_values(&self, index: usize, handle: Handle) -> Option<Values> {
+        let device = self.device(index)?;
+        let (service, characteristic) = self.characteristic_at(index, handle)?;
+        let (uuid, access) = (characteristic.uuid, characteristic.access);
         let mut values = Values::from([
             ("UUID", uuid128(uuid).into()),
-            ("Service", object(self.path_of(Node::Service(index, service.uuid))?)),
+            ("Service", object(self.path_of(Node::Service(index, service.handle))?)),
             ("Flags", access.flags().into()),
             ("MTU", ATT_MTU.into()),
         ]);
         if access.sends() {
-            values.insert("Notifying", device.sessions.contains_key(&uuid).into());
+            let sessions = device.sessions.get(&uuid).into_iter().flatten();
+            let notifying = sessions.filter(|session| !session.pending).count() > 0;
+            values.insert("Notifying", notifying.into());
         }
         if let Some(value) = device.values.get(&uuid) {
             values.insert("Value", value.clone().into());
@@ -275,148 +398,5 @@ impl Host {
         interfaces
             .filter_map(|name| Some((name, self.values(node, name)?)))
             .collect()
-    }
-
-    // Signals.
-
-    fn emit<B>(&mut self, path: &str, interface: &'static str, member: &'static str, body: &B)
-    where
-        B: serde::Serialize + zbus::wire::DynamicType,
-    {
-        let signal = Message::signal(path, interface, member)
-            .build(body)
-            .expect("paths, names and values of the simulator's own making are valid");
-        self.outgoing.push(signal);
-    }
-
-    pub(crate) fn signal_changed(
-        &mut self,
-        node: Node,
-        interface: &'static str,
-        name: &'static str,
-        value: Variant<'_>,
-    ) {
-        let Some(path) = self.path_of(node) else { return };
-        let changed = HashMap::from([(name, value)]);
-        self.emit(
-            &path,
-            PROPERTIES,
-            "PropertiesChanged",
-            &(interface, changed, Vec::<&str>::new()),
-        );
-    }
-
-    pub(crate) fn signal_adapter(&mut self, name: &'static str, value: Variant<'_>) {
-        self.signal_changed(Node::Adapter, ADAPTER, name, value);
-    }
-
-    pub(crate) fn signal_device(&mut self, index: usize, name: &'static str, value: Variant<'_>) {
-        self.signal_changed(Node::Device(index), DEVICE, name, value);
-    }
-
-    pub(crate) fn signal_rssi(&mut self, index: usize, rssi: i16) {
-        self.signal_device(index, "RSSI", rssi.into());
-    }
-
-    pub(crate) fn signal_rssi_unknown(&mut self, index: usize) {
-        let Some(path) = self.path_of(Node::Device(index)) else {
-            return;
-        };
-        let changed = HashMap::<&str, Variant<'_>>::new();
-        self.emit(&path, PROPERTIES, "PropertiesChanged", &(DEVICE, changed, vec!["RSSI"]));
-    }
-
-    pub(crate) fn signal_value(&mut self, index: usize, characteristic: Uuid16, value: Vec<u8>) {
-        self.signal_changed(
-            Node::Characteristic(index, characteristic),
-            CHARACTERISTIC,
-            "Value",
-            value.into(),
-        );
-    }
-
-    fn signal_added(&mut self, path: &str, node: Node) {
-        let Ok(path) = ObjectPath::try_from(path.to_owned()) else {
-            return;
-        };
-        let interfaces = self.managed(node);
-        self.emit("/", OBJECT_MANAGER, "InterfacesAdded", &(path, interfaces));
-    }
-
-    fn signal_removed(&mut self, path: &str, interfaces: &[&str]) {
-        let Ok(path) = ObjectPath::try_from(path.to_owned()) else {
-            return;
-        };
-        self.emit("/", OBJECT_MANAGER, "InterfacesRemoved", &(path, interfaces));
-    }
-
-    pub(crate) fn signal_device_added(&mut self, index: usize) {
-        if let Some(path) = self.path_of(Node::Device(index)) {
-            self.signal_added(&path, Node::Device(index));
-        }
-    }
-
-    /// Puts the GATT objects on the bus, once in the life of a device object.
-    pub(crate) fn export(&mut self, index: usize) {
-        let Some(device) = self.device_mut(index) else { return };
-        if std::mem::replace(&mut device.exported, true) {
-            return;
-        }
-        let Some(peer) = self.peer(index) else { return };
-        for (path, node) in self.gatt_objects(index, peer) {
-            self.signal_added(&path, node);
-        }
-        let uuids = self
-            .peer(index)
-            .and_then(|peer| Some(self.device_uuids(peer, peer.device.as_ref()?)));
-        if let Some(uuids) = uuids {
-            self.signal_device(index, "UUIDs", uuids.into());
-        }
-    }
-
-    pub(crate) fn signal_battery(&mut self, index: usize, present: bool) {
-        let Some(charge) = self.peer(index).and_then(|peer| peer.meter.battery()) else {
-            return;
-        };
-        let Some(path) = self.path_of(Node::Device(index)) else {
-            return;
-        };
-        if !present {
-            self.signal_removed(&path, &[BATTERY]);
-            return;
-        }
-        let Ok(object) = ObjectPath::try_from(path) else { return };
-        let values: BTreeMap<&str, Values> = BTreeMap::from([(BATTERY, Values::from([("Percentage", charge.into())]))]);
-        self.emit("/", OBJECT_MANAGER, "InterfacesAdded", &(object, values));
-    }
-
-    /// Takes a device off the bus, children first.
-    pub(crate) fn signal_device_removed(&mut self, index: usize) {
-        let mut gone: Vec<(String, Node)> = self
-            .objects()
-            .into_iter()
-            .filter(|(_, node)| match node {
-                Node::Device(found)
-                | Node::Service(found, _)
-                | Node::Characteristic(found, _)
-                | Node::Configuration(found, _) => *found == index,
-                Node::Root | Node::Step | Node::Adapter => false,
-            })
-            .collect();
-        gone.reverse();
-        for (path, node) in gone {
-            let interfaces: Vec<&str> = self.managed(node).into_keys().collect();
-            self.signal_removed(&path, &interfaces);
-        }
-    }
-}
-
-impl Device {
-    pub(crate) fn is_connected(&self) -> bool {
-        matches!(self.link, Link::Up { .. })
-    }
-
-    pub(crate) fn is_resolved(&self) -> bool {
-        matches!(self.link, Link::Up { resolve_at: None })
     }
 }

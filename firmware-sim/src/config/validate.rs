@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 
 use carepost_daemon::{Problems, Validate};
 
-use super::{AdapterSection, CuffSection, GlucoseSection, MAX_METERS, MeterKind, MeterSection, SimConfig};
+use super::{
+    AdapterSection, CuffSection, GlucoseSection, MAX_METERS, MAX_MORE_ADAPTERS, MeterKind, MeterSection, MoreAdapter,
+    OximeterSection, ScaleSection, SimConfig, ThermometerSection,
+};
 use crate::meters::MAX_MEMORY;
+use crate::profiles::Selection;
 
 /// Longest name of a meter in the control protocol, in bytes.
 const MAX_NAME: usize = 64;
@@ -20,8 +24,14 @@ const MAX_MS: u64 = 3_600_000;
 /// Shortest advertising interval that is accepted, in milliseconds. Bluetooth's own limit is 20.
 const MIN_ADVERTISING_INTERVAL_MS: u64 = 10;
 
+/// Most seconds that a clock gains or loses in a day: an hour.
+const MAX_DRIFT_S: i32 = 3_600;
+
 /// Shortest idle timeout that is accepted, in milliseconds: less than a service discovery takes helps nobody.
 const MIN_IDLE_MS: u64 = 50;
+
+/// Shortest time between two addresses that is accepted, in milliseconds.
+const MIN_ROTATION_MS: u64 = 100;
 
 impl Validate for SimConfig {
     fn validate(&self, problems: &mut Problems) {
@@ -40,11 +50,31 @@ impl Validate for SimConfig {
         if !(-14 * 60..=14 * 60).contains(&self.zone.utc_offset_minutes) {
             problems.add("zone.utc_offset_minutes", "must be from -840 to 840");
         }
+        problems.within("peripheral", |problems| self.peripheral.validate(problems));
         problems.within("adapter", |problems| self.adapter.validate(problems));
+        if self.more_adapters.len() > MAX_MORE_ADAPTERS {
+            problems.add("more_adapters", format!("must be at most {MAX_MORE_ADAPTERS}"));
+        }
+        let mut controllers = BTreeSet::from([self.adapter.controller.as_str()]);
+        for (index, adapter) in self.more_adapters.iter().enumerate() {
+            problems.within(format!("more_adapters.{index}"), |problems| {
+                adapter.validate(problems);
+                if !controllers.insert(adapter.controller.as_str()) {
+                    problems.add("controller", "is used twice");
+                }
+            });
+        }
         if self.meters.len() > MAX_METERS {
             problems.add("meters", format!("must be at most {MAX_METERS}"));
         }
         let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::from([self.adapter.address.as_str()]));
+        for (index, adapter) in self.more_adapters.iter().enumerate() {
+            if !addresses.insert(adapter.address.as_str()) {
+                problems.within(format!("more_adapters.{index}"), |problems| {
+                    problems.add("address", "is used twice");
+                });
+            }
+        }
         for (index, meter) in self.meters.iter().enumerate() {
             problems.within(format!("meters.{index}"), |problems| {
                 meter.validate(problems);
@@ -54,21 +84,37 @@ impl Validate for SimConfig {
                 if !addresses.insert(meter.address.as_str()) {
                     problems.add("address", "is used twice");
                 }
+                if meter.adapters.iter().any(|name| !controllers.contains(name.as_str())) {
+                    problems.add(
+                        "adapters",
+                        "must be controllers of this neighbourhood, for example hci0",
+                    );
+                }
             });
         }
     }
 }
 
+impl Validate for MoreAdapter {
+    fn validate(&self, problems: &mut Problems) {
+        check_adapter(problems, &self.controller, &self.address, &self.name);
+    }
+}
+
+fn check_adapter(problems: &mut Problems, controller: &str, address: &str, name: &str) {
+    let word = |text: &str| (1..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if !word(controller) {
+        problems.add("controller", "must be 1 to 16 letters and digits, for example hci0");
+    }
+    check_address(problems, "address", address);
+    if !(1..=MAX_TEXT).contains(&name.len()) {
+        problems.add("name", format!("must have 1 to {MAX_TEXT} bytes"));
+    }
+}
+
 impl Validate for AdapterSection {
     fn validate(&self, problems: &mut Problems) {
-        let word = |text: &str| (1..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if !word(&self.controller) {
-            problems.add("controller", "must be 1 to 16 letters and digits, for example hci0");
-        }
-        check_address(problems, "address", &self.address);
-        if !(1..=MAX_TEXT).contains(&self.name.len()) {
-            problems.add("name", format!("must have 1 to {MAX_TEXT} bytes"));
-        }
+        check_adapter(problems, &self.controller, &self.address, &self.name);
         if !is_modalias(&self.modalias) {
             problems.add(
                 "modalias",
@@ -85,6 +131,11 @@ impl Validate for AdapterSection {
         check_ms(problems, "resolve_delay_ms", self.resolve_delay_ms, 0);
         check_ms(problems, "connect_timeout_ms", self.connect_timeout_ms, 100);
         check_ms(problems, "temporary_timeout_ms", self.temporary_timeout_ms, 100);
+        let host = Selection::named(&self.profile).and_then(|selection| selection.host_faults().map(drop));
+        if let Err(error) = host {
+            problems.add("profile", error.to_string());
+        }
+        check_ms(problems, "pairing_timeout_ms", self.pairing_timeout_ms, 100);
     }
 }
 
@@ -122,6 +173,17 @@ impl Validate for MeterSection {
         if self.stored.count > self.memory {
             problems.add("stored.count", "must not be more than the memory holds");
         }
+        if let Some(rotation) = self.address_rotation_ms {
+            check_ms(problems, "address_rotation_ms", rotation, MIN_ROTATION_MS);
+        }
+        if let Err(error) = self.selection() {
+            problems.add("profile", error.to_string());
+        }
+        let security = &self.security;
+        check_ms(problems, "security.pairing_window_ms", security.pairing_window_ms, 1);
+        if security.pairing_name.len() > MAX_TEXT {
+            problems.add("security.pairing_name", format!("must have at most {MAX_TEXT} bytes"));
+        }
         check_ms(problems, "advertising_window_ms", self.advertising_window_ms, 1);
         check_ms(problems, "idle_disconnect_ms", self.idle_disconnect_ms, MIN_IDLE_MS);
         check_ms(
@@ -143,14 +205,35 @@ impl Validate for MeterSection {
         if distinct.len() != self.cuff.slots.len() {
             problems.add("cuff.slots", "must not name a user id twice");
         }
-        match self.kind {
-            MeterKind::Cuff if self.glucose != GlucoseSection::default() => {
-                problems.add("glucose", "must be left out for a cuff");
-            }
-            MeterKind::Glucose if self.cuff != CuffSection::default() => {
-                problems.add("cuff", "must be left out for a glucose meter");
-            }
-            MeterKind::Cuff | MeterKind::Glucose => {}
+        if self.scale.slots.contains(&u8::MAX) {
+            problems.add("scale.slots", "must not hold 255, which means an unknown user");
+        }
+        if !(-MAX_DRIFT_S..=MAX_DRIFT_S).contains(&self.clock_drift_s_per_day) {
+            problems.add(
+                "clock_drift_s_per_day",
+                format!("must be from -{MAX_DRIFT_S} to {MAX_DRIFT_S}"),
+            );
+        }
+        let sections = [
+            (MeterKind::Cuff, "cuff", self.cuff != CuffSection::default()),
+            (MeterKind::Glucose, "glucose", self.glucose != GlucoseSection::default()),
+            (MeterKind::Scale, "scale", self.scale != ScaleSection::default()),
+            (
+                MeterKind::Thermometer,
+                "thermometer",
+                self.thermometer != ThermometerSection::default(),
+            ),
+            (
+                MeterKind::Oximeter,
+                "oximeter",
+                self.oximeter != OximeterSection::default(),
+            ),
+        ];
+        for (_, key, _) in sections
+            .iter()
+            .filter(|(kind, _, is_there)| *kind != self.kind && *is_there)
+        {
+            problems.add(*key, "must be left out for a meter of another kind");
         }
     }
 }

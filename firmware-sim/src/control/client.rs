@@ -10,12 +10,15 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::pairing::Display;
 use super::protocol::{
     Added, Command, CuffRecord, GlucoseRecord, LedgerPage, MAX_LEDGER_PAGE, MadeRecord, MeterState, Refusal, State,
 };
+use super::records::{OxygenRecord, ProfileInfo, TemperatureRecord, WeightRecord};
 use crate::bluez::Counters;
 use crate::clock_setting::ClockSetting;
 use crate::ledger::LedgerEntry;
+use crate::{HostEvent, HostFaults};
 
 /// Longest answer: a full page of the ledger whose records all have the longest raw values.
 const MAX_ANSWER_BYTES: u64 = (MAX_LEDGER_PAGE as u64) * 4 * 1024;
@@ -160,6 +163,69 @@ impl Client {
         .await
     }
 
+    /// Steps on a scale.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn measure_weight(&mut self, meter: &str, record: WeightRecord) -> Result<MadeRecord, ClientError> {
+        let meter = meter.to_owned();
+        self.send(&Command::MeasureWeight { meter, record }).await
+    }
+
+    /// Takes a temperature.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn measure_temperature(
+        &mut self,
+        meter: &str,
+        record: TemperatureRecord,
+    ) -> Result<MadeRecord, ClientError> {
+        let meter = meter.to_owned();
+        self.send(&Command::MeasureTemperature { meter, record }).await
+    }
+
+    /// Measures oxygen saturation.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn measure_oxygen(&mut self, meter: &str, record: OxygenRecord) -> Result<MadeRecord, ClientError> {
+        let meter = meter.to_owned();
+        self.send(&Command::MeasureOxygen { meter, record }).await
+    }
+
+    /// Switches a meter to these fault profiles; to none, it has no faults.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn set_profile(&mut self, meter: &str, profiles: &[&str]) -> Result<(), ClientError> {
+        self.done(&Command::SetProfile {
+            meter: meter.to_owned(),
+            profiles: profiles.iter().map(|name| (*name).to_owned()).collect(),
+        })
+        .await
+    }
+
+    /// Lists the fault profiles.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn profiles(&mut self) -> Result<Vec<ProfileInfo>, ClientError> {
+        self.send(&Command::Profiles {}).await
+    }
+
+    /// Moves a meter's clock by so many seconds.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn jump_clock(&mut self, meter: &str, seconds: i64) -> Result<(), ClientError> {
+        self.done(&Command::JumpClock {
+            meter: meter.to_owned(),
+            seconds,
+        })
+        .await
+    }
+
     /// Puts `count` generated records into a memory.
     ///
     /// # Errors
@@ -244,7 +310,12 @@ impl Client {
     /// # Errors
     /// As [`Client::send`].
     pub async fn adapter(&mut self, powered: bool) -> Result<(), ClientError> {
-        self.done(&Command::Adapter { powered, blocked: None }).await
+        self.done(&Command::Adapter {
+            powered,
+            blocked: None,
+            adapter: None,
+        })
+        .await
     }
 
     /// Drops a meter's link, now (`None`) or after so many more values.
@@ -257,6 +328,100 @@ impl Client {
             after,
         })
         .await
+    }
+
+    /// Looks at a meter's display.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn display(&mut self, meter: &str) -> Result<Display, ClientError> {
+        self.send(&Command::Display {
+            meter: meter.to_owned(),
+        })
+        .await
+    }
+
+    /// Types six digits on a meter that asks for them.
+    ///
+    /// # Errors
+    /// As [`Client::send`]; refused when the meter does not ask.
+    pub async fn type_passkey(&mut self, meter: &str, passkey: &str) -> Result<(), ClientError> {
+        self.done(&Command::TypePasskey {
+            meter: meter.to_owned(),
+            passkey: passkey.to_owned(),
+        })
+        .await
+    }
+
+    /// Says yes or no on a meter that asks.
+    ///
+    /// # Errors
+    /// As [`Client::send`]; refused when the meter does not ask.
+    pub async fn confirm_pairing(&mut self, meter: &str, accept: bool) -> Result<(), ClientError> {
+        self.done(&Command::ConfirmPairing {
+            meter: meter.to_owned(),
+            accept,
+        })
+        .await
+    }
+
+    /// Puts a meter into its pairing mode, or ends it.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn pairing_mode(&mut self, meter: &str, on: bool) -> Result<(), ClientError> {
+        self.done(&Command::PairingMode {
+            meter: meter.to_owned(),
+            on,
+        })
+        .await
+    }
+
+    /// Makes a meter forget its bonds.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn wipe_bonds(&mut self, meter: &str) -> Result<(), ClientError> {
+        self.done(&Command::WipeBonds {
+            meter: meter.to_owned(),
+        })
+        .await
+    }
+
+    /// Makes a meter with a private address take a new one.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn rotate_address(&mut self, meter: &str) -> Result<(), ClientError> {
+        self.done(&Command::RotateAddress {
+            meter: meter.to_owned(),
+        })
+        .await
+    }
+
+    /// Gives the simulated BlueZ these profiles of group 12, instead of those that it had.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn set_host_profile(&mut self, profiles: &[&str]) -> Result<(), ClientError> {
+        let profiles = profiles.iter().map(|name| (*name).to_owned()).collect();
+        self.done(&Command::SetHostProfile { profiles }).await
+    }
+
+    /// Gives the simulated BlueZ these faults, instead of those that it had.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn host_faults(&mut self, faults: HostFaults) -> Result<(), ClientError> {
+        self.done(&Command::HostFaults { faults }).await
+    }
+
+    /// Lets something happen to the machine.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn host_event(&mut self, happens: HostEvent) -> Result<(), ClientError> {
+        self.done(&Command::HostEvent { happens }).await
     }
 
     /// Shows totals.

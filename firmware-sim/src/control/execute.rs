@@ -1,35 +1,54 @@
 //! What a command does to the host and its meters.
 
-use chrono::TimeDelta;
+use chrono::{NaiveDateTime, TimeDelta};
 
 use super::protocol::{
     AdapterState, Added, Command, CuffRecord, GlucoseRecord, LedgerPage, MAX_ADDED, MAX_LEDGER_PAGE, MadeRecord,
     MeterState, Refusal, Reply, State,
 };
+use super::records;
 use crate::SimTime;
-use crate::bluez::{Host, Link, Peer};
+use crate::bluez::{Adapter, Device, Host, Reason, Unit};
 use crate::clock_setting::ClockSetting;
 use crate::config::StoredSection;
 use crate::ledger::{from_hex, millis, to_hex};
 use crate::meters::{
-    Concentration, CuffMeasurement, CuffStatus, Event, GeneratePlan, GlucoseMeasurement, Made, Meter, Timestamp,
-    generate_cuff, generate_glucose,
+    Concentration, CuffMeasurement, CuffStatus, Event, GeneratePlan, GlucoseMeasurement, Made, Meter, Taken, Timestamp,
 };
 
 impl Host {
     /// Carries a command out.
     pub(crate) fn execute(&mut self, now: SimTime, command: Command) -> Result<Reply, Refusal> {
         match command {
+            Command::Profiles {} => Ok(Reply::Profiles(records::catalogue())),
+            Command::SetProfile { meter, profiles } => {
+                let unit = self.named(&meter)?;
+                self.set_profiles(now, unit, &profiles)
+            }
+            Command::JumpClock { meter, seconds } => {
+                let unit = self.named(&meter)?;
+                self.handle_physical(now, unit, Event::JumpClock(seconds));
+                Ok(Reply::Done {})
+            }
             Command::List {} => Ok(Reply::State(self.state(now))),
             Command::Counters {} => Ok(Reply::Counters(self.counters.clone())),
             Command::Ledger { meter, after } => self.ledger_page(meter.as_deref(), after).map(Reply::Ledger),
             Command::MeasureCuff { meter, record } => {
-                let event = Event::MeasureCuff(cuff_measurement(&record)?);
+                let event = Event::Measure(Taken::Cuff(cuff_measurement(&record)?));
                 self.measure(now, &meter, event)
             }
             Command::MeasureGlucose { meter, record } => {
-                let event = Event::MeasureGlucose(glucose_measurement(&record)?);
+                let event = Event::Measure(Taken::Glucose(glucose_measurement(&record)?));
                 self.measure(now, &meter, event)
+            }
+            Command::MeasureWeight { meter, record } => {
+                self.measure(now, &meter, Event::Measure(records::weight(&record)?))
+            }
+            Command::MeasureTemperature { meter, record } => {
+                self.measure(now, &meter, Event::Measure(records::temperature(&record)?))
+            }
+            Command::MeasureOxygen { meter, record } => {
+                self.measure(now, &meter, Event::Measure(records::oxygen(&record)?))
             }
             Command::GenerateRecords {
                 meter,
@@ -54,7 +73,7 @@ impl Host {
                 let index = self.named(&meter)?;
                 let events: Result<Vec<_>, _> = records
                     .iter()
-                    .map(|record| cuff_measurement(record).map(Event::StoreCuff))
+                    .map(|record| cuff_measurement(record).map(|taken| Event::Store(Taken::Cuff(taken))))
                     .collect();
                 self.add(now, index, records.len(), events?)
             }
@@ -62,7 +81,7 @@ impl Host {
                 let index = self.named(&meter)?;
                 let events: Result<Vec<_>, _> = records
                     .iter()
-                    .map(|record| glucose_measurement(record).map(Event::StoreGlucose))
+                    .map(|record| glucose_measurement(record).map(|taken| Event::Store(Taken::Glucose(taken))))
                     .collect();
                 self.add(now, index, records.len(), events?)
             }
@@ -78,11 +97,12 @@ impl Host {
             }
             Command::SetRange { meter, in_range } => {
                 let index = self.named(&meter)?;
-                if let Some(peer) = self.peers.get_mut(index) {
-                    peer.in_range = in_range;
-                }
-                if !in_range {
-                    self.link_lost(now, index);
+                let link = self.units.get_mut(index).and_then(|unit| {
+                    unit.in_range = in_range;
+                    unit.link
+                });
+                if let Some(link) = link.filter(|_| !in_range) {
+                    self.link_lost(now, link, Reason::Timeout);
                 }
                 Ok(Reply::Done {})
             }
@@ -91,29 +111,62 @@ impl Host {
                 self.handle_physical(now, index, Event::PressTransfer);
                 Ok(Reply::Done {})
             }
-            Command::Adapter { powered, blocked } => {
-                self.blocked = blocked.unwrap_or(!powered);
-                self.power(now, powered);
+            Command::Adapter {
+                powered,
+                blocked,
+                adapter,
+            } => {
+                let index = self.adapter_named(adapter.as_deref())?;
+                if let Some(found) = self.adapters.get_mut(index) {
+                    found.blocked = blocked.unwrap_or(!powered);
+                }
+                self.power(now, index, powered);
                 Ok(Reply::Done {})
             }
             Command::DropLink { meter, after } => {
                 let index = self.named(&meter)?;
-                match after {
-                    None | Some(0) => self.link_lost(now, index),
-                    Some(after) => {
-                        if let Some(peer) = self.peers.get_mut(index) {
-                            peer.drop_after = Some(after);
-                        }
+                if let Some(unit) = self.units.get_mut(index) {
+                    match (after, unit.link) {
+                        (None | Some(0), Some(link)) => self.link_lost(now, link, Reason::Timeout),
+                        (None | Some(0), None) => {}
+                        (Some(after), _) => unit.drop_after = Some(after),
                     }
                 }
+                Ok(Reply::Done {})
+            }
+            Command::SetHostProfile { profiles } => self.set_host_profiles(&profiles),
+            Command::HostFaults { faults } => self.set_host_faults(faults),
+            Command::HostEvent { happens } => self.host_event(now, &happens),
+            Command::Display { meter } => Ok(self.display(now, self.named(&meter)?)),
+            Command::TypePasskey { meter, passkey } => {
+                let unit = self.named(&meter)?;
+                self.type_passkey(now, unit, &passkey)
+            }
+            Command::ConfirmPairing { meter, accept } => {
+                let unit = self.named(&meter)?;
+                self.confirm_pairing(now, unit, accept)
+            }
+            Command::PairingMode { meter, on } => {
+                let unit = self.named(&meter)?;
+                self.pairing_mode(now, unit, on);
+                Ok(Reply::Done {})
+            }
+            Command::WipeBonds { meter } => {
+                let unit = self.named(&meter)?;
+                self.wipe_bonds(unit);
+                Ok(Reply::Done {})
+            }
+            Command::RotateAddress { meter } => {
+                let unit = self.named(&meter)?;
+                self.rotate(now, unit);
                 Ok(Reply::Done {})
             }
         }
     }
 
     fn named(&self, meter: &str) -> Result<usize, Refusal> {
-        self.peer_named(meter).ok_or_else(|| {
-            let known: Vec<&str> = self.peers.iter().map(|peer| peer.id.as_str()).collect();
+        self.unit_named(meter).ok_or_else(|| {
+            let known: Vec<&str> = self.units.iter().map(|unit| unit.id.as_str()).collect();
             Refusal::new(
                 "unknown_meter",
                 format!("there is no meter {meter:?}; there are: {}", known.join(", ")),
@@ -121,8 +174,18 @@ impl Host {
         })
     }
 
+    /// The adapter of this controller; the first one without a name.
+    pub(crate) fn adapter_named(&self, controller: Option<&str>) -> Result<usize, Refusal> {
+        let Some(controller) = controller else { return Ok(0) };
+        let found = self
+            .adapters
+            .iter()
+            .position(|adapter| adapter.settings.controller == controller);
+        found.ok_or_else(|| Refusal::new("unknown_adapter", format!("there is no adapter {controller:?}")))
+    }
+
     /// Local time as a right clock shows it.
-    pub(crate) fn right_time(&self, now: SimTime) -> Option<chrono::NaiveDateTime> {
+    pub(crate) fn right_time(&self, now: SimTime) -> Option<NaiveDateTime> {
         self.settings
             .local_at_start
             .checked_add_signed(TimeDelta::from_std(now).ok()?)
@@ -161,29 +224,11 @@ impl Host {
 
     /// Events that put a generated history into a meter's memory.
     pub(crate) fn history(&self, now: SimTime, index: usize, section: &StoredSection) -> Vec<Event> {
-        let Some(peer) = self.peer(index) else {
-            return Vec::new();
-        };
-        let shown = peer
-            .meter
-            .clock()
-            .read(now)
-            .or_else(|| self.right_time(now))
-            .unwrap_or_default();
-        let newest = shown
-            .checked_sub_signed(TimeDelta::minutes(i64::from(section.newest_minutes_ago)))
-            .unwrap_or(shown);
-        let plan = GeneratePlan::new(section.count, section.seed, newest, section.spacing_minutes);
-        match &peer.meter {
-            Meter::Cuff(cuff) => generate_cuff(&plan, cuff.slots())
-                .into_iter()
-                .map(Event::StoreCuff)
-                .collect(),
-            Meter::Glucose(glucose) => generate_glucose(&plan, glucose.has_context())
-                .into_iter()
-                .map(Event::StoreGlucose)
-                .collect(),
-        }
+        let right = self.right_time(now);
+        self.units
+            .get(index)
+            .map(|unit| stored_history(&unit.meter, now, right, section))
+            .unwrap_or_default()
     }
 
     fn ledger_page(&self, meter: Option<&str>, after: u64) -> Result<LedgerPage, Refusal> {
@@ -203,19 +248,85 @@ impl Host {
     }
 
     fn state(&self, now: SimTime) -> State {
+        let mut adapters = self.adapters.iter().map(adapter_state);
         State {
             now_ms: millis(now),
-            adapter: AdapterState {
-                powered: self.powered,
-                blocked: self.blocked,
-                scanning_clients: self.discovering.len(),
-            },
-            meters: self.peers.iter().map(|peer| meter_state(now, peer)).collect(),
+            adapter: adapters.next().unwrap_or_default(),
+            host_profiles: self.profiles.clone(),
+            more_adapters: adapters.collect(),
+            meters: self
+                .units
+                .iter()
+                .enumerate()
+                .map(|(index, unit)| self.meter_state(now, index, unit))
+                .collect(),
+        }
+    }
+
+    fn meter_state(&self, now: SimTime, index: usize, unit: &Unit) -> MeterState {
+        let (stored, unsent) = unit.meter.memory();
+        let identity = unit.meter.identity();
+        let devices: Vec<&Device> = self
+            .peers
+            .iter()
+            .filter(|peer| peer.unit == index)
+            .filter_map(|peer| peer.device.as_ref())
+            .collect();
+        MeterState {
+            meter: unit.id.clone(),
+            kind: unit.meter.kind().to_owned(),
+            address: unit.identity.clone(),
+            address_on_air: unit.on_air.clone(),
+            model: format!("{} {}", identity.manufacturer, identity.model)
+                .trim()
+                .to_owned(),
+            in_range: unit.in_range,
+            advertising: unit.is_advertising(now),
+            known: !devices.is_empty(),
+            connected: devices.iter().any(|device| device.is_connected()),
+            bonded: devices.iter().any(|device| device.bond.is_some()),
+            bonds: unit.security.bonds(),
+            resolved: devices.iter().any(|device| device.is_resolved()),
+            sessions: devices
+                .iter()
+                .flat_map(|device| device.sessions.values())
+                .map(Vec::len)
+                .sum(),
+            clock: unit
+                .meter
+                .clock()
+                .read(now)
+                .map_or(ClockSetting::Unset, ClockSetting::Local),
+            stored,
+            unsent,
+            profiles: unit
+                .meter
+                .faults()
+                .names()
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect(),
         }
     }
 }
 
-fn check_added(count: usize) -> Result<(), Refusal> {
+/// Events that put a generated history into a meter's memory. `right` is the local time that a right clock shows, for a
+/// meter whose own clock shows none.
+pub(crate) fn stored_history(
+    meter: &Meter,
+    now: SimTime,
+    right: Option<NaiveDateTime>,
+    section: &StoredSection,
+) -> Vec<Event> {
+    let shown = meter.clock().read(now).or(right).unwrap_or_default();
+    let newest = shown
+        .checked_sub_signed(TimeDelta::minutes(i64::from(section.newest_minutes_ago)))
+        .unwrap_or(shown);
+    let plan = GeneratePlan::new(section.count, section.seed, newest, section.spacing_minutes);
+    meter.history(&plan).into_iter().map(Event::Store).collect()
+}
+
+pub(crate) fn check_added(count: usize) -> Result<(), Refusal> {
     if count > MAX_ADDED {
         return Err(Refusal::new(
             "bad_value",
@@ -225,34 +336,17 @@ fn check_added(count: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn meter_state(now: SimTime, peer: &Peer) -> MeterState {
-    let (stored, unsent) = peer.meter.memory();
-    let identity = peer.meter.identity();
-    let device = peer.device.as_ref();
-    MeterState {
-        meter: peer.id.clone(),
-        kind: peer.meter.kind().to_owned(),
-        address: peer.address.clone(),
-        model: format!("{} {}", identity.manufacturer, identity.model)
-            .trim()
-            .to_owned(),
-        in_range: peer.in_range,
-        advertising: peer.meter.is_advertising(now),
-        known: device.is_some(),
-        connected: device.is_some_and(|device| matches!(device.link, Link::Up { .. })),
-        resolved: device.is_some_and(|device| matches!(device.link, Link::Up { resolve_at: None })),
-        sessions: device.map_or(0, |device| device.sessions.values().map(Vec::len).sum()),
-        clock: peer
-            .meter
-            .clock()
-            .read(now)
-            .map_or(ClockSetting::Unset, ClockSetting::Local),
-        stored,
-        unsent,
+fn adapter_state(adapter: &Adapter) -> AdapterState {
+    AdapterState {
+        controller: adapter.settings.controller.clone(),
+        present: adapter.present,
+        powered: adapter.powered,
+        blocked: adapter.blocked,
+        scanning_clients: adapter.discovering.len(),
     }
 }
 
-fn made_record(made: &Made) -> MadeRecord {
+pub(crate) fn made_record(made: &Made) -> MadeRecord {
     MadeRecord {
         record: made.id,
         sequence: made.sequence,
@@ -261,7 +355,7 @@ fn made_record(made: &Made) -> MadeRecord {
     }
 }
 
-fn cuff_measurement(record: &CuffRecord) -> Result<CuffMeasurement, Refusal> {
+pub(crate) fn cuff_measurement(record: &CuffRecord) -> Result<CuffMeasurement, Refusal> {
     let raw = hex_member("raw", record.raw.as_deref())?;
     let (systolic_mmhg, diastolic_mmhg) = match (record.systolic, record.diastolic, &raw) {
         (Some(systolic), Some(diastolic), _) => (systolic, diastolic),
@@ -285,7 +379,7 @@ fn cuff_measurement(record: &CuffRecord) -> Result<CuffMeasurement, Refusal> {
     })
 }
 
-fn glucose_measurement(record: &GlucoseRecord) -> Result<GlucoseMeasurement, Refusal> {
+pub(crate) fn glucose_measurement(record: &GlucoseRecord) -> Result<GlucoseMeasurement, Refusal> {
     let concentration = match (record.mg_dl, record.mmol_l_tenths) {
         (Some(_), Some(_)) => {
             return Err(Refusal::new(
@@ -320,7 +414,7 @@ fn hex_member(name: &str, text: Option<&str>) -> Result<Option<Vec<u8>>, Refusal
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

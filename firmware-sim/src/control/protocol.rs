@@ -4,10 +4,13 @@ use chrono::NaiveDateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::pairing::Display;
+use super::records::{OxygenRecord, ProfileInfo, TemperatureRecord, WeightRecord};
 use crate::bluez::Counters;
 use crate::clock_setting::ClockSetting;
 use crate::ledger::LedgerEntry;
 use crate::meters::RecordId;
+use crate::{HostEvent, HostFaults};
 
 /// Longest request line in bytes, its newline not counted.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -37,6 +40,43 @@ pub enum Command {
         meter: String,
         /// What it measures.
         record: GlucoseRecord,
+    },
+    /// A person steps on a scale: [`MadeRecord`]. Opens the advertising window.
+    MeasureWeight {
+        /// Name of the scale.
+        meter: String,
+        /// What it measures.
+        record: WeightRecord,
+    },
+    /// A person takes a temperature: [`MadeRecord`]. Opens the advertising window.
+    MeasureTemperature {
+        /// Name of the thermometer.
+        meter: String,
+        /// What it measures.
+        record: TemperatureRecord,
+    },
+    /// A person measures oxygen saturation: [`MadeRecord`]. Opens the advertising window.
+    MeasureOxygen {
+        /// Name of the oximeter.
+        meter: String,
+        /// What it measures.
+        record: OxygenRecord,
+    },
+    /// Switches a meter to these fault profiles; those that it had end.
+    SetProfile {
+        /// Name of the meter.
+        meter: String,
+        /// Names of profiles; none for a meter without faults.
+        profiles: Vec<String>,
+    },
+    /// Lists the fault profiles: a list of [`ProfileInfo`].
+    Profiles {},
+    /// Moves a meter's clock.
+    JumpClock {
+        /// Name of the meter.
+        meter: String,
+        /// How far, in seconds; back if negative.
+        seconds: i64,
     },
     /// Puts generated records into a memory, oldest first: [`Added`]. The meter does not advertise for it.
     GenerateRecords {
@@ -93,6 +133,9 @@ pub enum Command {
         /// Whether D-Bus clients are kept from switching it on; the opposite of `powered` unless said otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         blocked: Option<bool>,
+        /// Controller, for example `hci1`; the first one unless said otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        adapter: Option<String>,
     },
     /// Drops a meter's link: now, or right after it has sent `after` more values.
     DropLink {
@@ -101,6 +144,57 @@ pub enum Command {
         /// Values (notifications and confirmed indications) that still go through, on this link or the next.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<u32>,
+    },
+    /// Looks at a meter's display: [`Display`].
+    Display {
+        /// Name of the meter.
+        meter: String,
+    },
+    /// Types a passkey on a meter that asks for one.
+    TypePasskey {
+        /// Name of the meter.
+        meter: String,
+        /// Six digits.
+        passkey: String,
+    },
+    /// Says yes or no on a meter that asks whether two numbers are the same; no also ends a passkey question.
+    ConfirmPairing {
+        /// Name of the meter.
+        meter: String,
+        /// Yes.
+        accept: bool,
+    },
+    /// Puts a meter into its pairing mode, or ends it.
+    PairingMode {
+        /// Name of the meter.
+        meter: String,
+        /// On.
+        on: bool,
+    },
+    /// Makes a meter forget its bonds; centrals do not learn of it.
+    WipeBonds {
+        /// Name of the meter.
+        meter: String,
+    },
+    /// Makes a meter with a private address take a new one now.
+    RotateAddress {
+        /// Name of the meter.
+        meter: String,
+    },
+    /// Gives the simulated BlueZ these profiles of group 12; those that it had end.
+    SetHostProfile {
+        /// Names of profiles; none for a host without faults.
+        profiles: Vec<String>,
+    },
+    /// Gives the simulated BlueZ these faults; those that it had end.
+    HostFaults {
+        /// The faults.
+        faults: HostFaults,
+    },
+    /// Lets something happen to the machine.
+    HostEvent {
+        /// What happens.
+        happens: HostEvent,
     },
     /// Shows totals since the start: [`Counters`].
     Counters {},
@@ -186,15 +280,25 @@ pub struct GlucoseRecord {
 pub struct State {
     /// Milliseconds since the simulator started.
     pub now_ms: u64,
-    /// The adapter.
+    /// The first adapter.
     pub adapter: AdapterState,
+    /// Profiles of group 12 that the host has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_profiles: Vec<String>,
+    /// The further adapters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_adapters: Vec<AdapterState>,
     /// The meters.
     pub meters: Vec<MeterState>,
 }
 
-/// The adapter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An adapter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdapterState {
+    /// Its controller, for example `hci0`.
+    pub controller: String,
+    /// Plugged in.
+    pub present: bool,
     /// On.
     pub powered: bool,
     /// D-Bus clients cannot switch it on.
@@ -208,10 +312,12 @@ pub struct AdapterState {
 pub struct MeterState {
     /// Its name.
     pub meter: String,
-    /// `cuff` or `glucose`.
+    /// `cuff`, `glucose`, `scale`, `thermometer` or `oximeter`.
     pub kind: String,
-    /// Its Bluetooth address.
+    /// Its Bluetooth address; its identity, if it changes addresses.
     pub address: String,
+    /// The address in its advertisements.
+    pub address_on_air: String,
     /// Manufacturer and model.
     pub model: String,
     /// In range.
@@ -222,6 +328,10 @@ pub struct MeterState {
     pub known: bool,
     /// Has a link.
     pub connected: bool,
+    /// BlueZ has a bond with it.
+    pub bonded: bool,
+    /// Bonds that the meter keeps.
+    pub bonds: usize,
     /// Services are resolved.
     pub resolved: bool,
     /// Notification sessions of D-Bus clients.
@@ -232,6 +342,9 @@ pub struct MeterState {
     pub stored: usize,
     /// Records among them that no client has had.
     pub unsent: usize,
+    /// Its fault profiles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
 }
 
 /// A record that a command made.
@@ -275,14 +388,16 @@ pub(crate) enum Reply {
     Added(Added),
     Counters(Counters),
     Ledger(LedgerPage),
+    Profiles(Vec<ProfileInfo>),
+    Display(Display),
 }
 
 /// Why a line was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message} ({code})")]
 pub struct Refusal {
-    /// One of `line_too_long`, `not_json`, `bad_request`, `unknown_meter`, `wrong_kind`, `bad_value`, `full`,
-    /// `too_many_connections`, `stopping`.
+    /// One of `line_too_long`, `not_json`, `bad_request`, `unknown_meter`, `unknown_adapter`, `wrong_kind`, `bad_value`,
+    /// `not_asked`, `not_running`, `full`, `too_many_connections`, `stopping`.
     pub code: String,
     /// What is wrong, for people.
     pub message: String,
@@ -298,7 +413,10 @@ impl Refusal {
 }
 
 /// Reads a request line: the value of its member `id`, which answers repeat, and the command.
-pub(crate) fn parse(line: &[u8]) -> (Value, Result<Command, Refusal>) {
+///
+/// # Errors
+/// `not_json` or `bad_request`, with words; the id is given back as far as it could be read.
+pub fn parse(line: &[u8]) -> (Value, Result<Command, Refusal>) {
     let mut value: Value = match serde_json::from_slice(line) {
         Ok(value) => value,
         Err(error) => {
@@ -315,10 +433,11 @@ pub(crate) fn parse(line: &[u8]) -> (Value, Result<Command, Refusal>) {
         );
     };
     let id = members.remove("id").unwrap_or(Value::Null);
-    if !matches!(id, Value::Null | Value::Number(_) | Value::String(_)) {
+    // A number with a fraction could not be repeated digit for digit.
+    if !(id.is_null() || id.is_string() || id.is_i64() || id.is_u64()) {
         return (
             Value::Null,
-            Err(Refusal::new("bad_request", "an id is a number or a text")),
+            Err(Refusal::new("bad_request", "an id is a whole number or a text")),
         );
     }
     let command = serde_json::from_value(value)
@@ -371,6 +490,7 @@ mod tests {
             "bad_request"
         );
         assert_eq!(refusal(r#"{"id": [], "do": "list"}"#).code, "bad_request");
+        assert_eq!(refusal(r#"{"id": 1.5, "do": "list"}"#).code, "bad_request");
         assert!(
             refusal(&format!("{}1{}", "[".repeat(1000), "]".repeat(1000)))
                 .message

@@ -5,33 +5,77 @@ use chrono::{Datelike, NaiveDate, NaiveDateTime, TimeDelta, Timelike};
 
 use crate::SimTime;
 
-/// A clock that runs from a point set once, or that nobody ever set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MeterClock {
-    /// The battery was changed and nobody set the clock: the date is unknown and the time counts from power-on.
-    Unset,
-    /// The clock showed this local time when the simulator started.
-    Set {
-        /// Local time at simulated time zero.
-        at_start: NaiveDateTime,
-    },
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// A clock that runs from the point at which it was last set, or that nobody ever set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MeterClock {
+    /// The local time shown at `set_at`; unknown after a change of battery.
+    shown: Option<NaiveDateTime>,
+    set_at: SimTime,
+    drift_s_per_day: i32,
 }
 
 impl MeterClock {
+    /// A clock that nobody ever set: the date is unknown and the time counts from power-on.
+    pub fn unset() -> Self {
+        Self::default()
+    }
+
     /// A clock that shows `local` at the simulated time `now`.
     pub fn showing(local: NaiveDateTime, now: SimTime) -> Self {
-        match local.checked_sub_signed(delta(now)) {
-            Some(at_start) => Self::Set { at_start },
-            None => Self::Unset,
+        Self {
+            shown: Some(local),
+            set_at: now,
+            drift_s_per_day: 0,
         }
+    }
+
+    /// The same clock, gaining so many seconds in a day, or losing them if negative.
+    #[must_use]
+    pub fn drifting(self, drift_s_per_day: i32) -> Self {
+        Self {
+            drift_s_per_day,
+            ..self
+        }
+    }
+
+    /// Sets the clock as a person or a client does, or (`None`) takes its battery out. It drifts on as before.
+    pub fn set(&mut self, local: Option<NaiveDateTime>, now: SimTime) {
+        self.shown = local;
+        self.set_at = now;
+    }
+
+    /// Seconds gained in a day.
+    pub(crate) fn drift_s_per_day(&self) -> i32 {
+        self.drift_s_per_day
+    }
+
+    /// Changes the rate from `now` on, without a jump.
+    pub(crate) fn set_drift(&mut self, drift_s_per_day: i32, now: SimTime) {
+        if self.drift_s_per_day != drift_s_per_day && self.shown.is_some() {
+            self.set(self.read(now), now);
+        }
+        self.drift_s_per_day = drift_s_per_day;
+    }
+
+    /// Moves the clock by so many seconds; an unset clock stays unset.
+    pub(crate) fn jump(&mut self, seconds: i64) {
+        let by = TimeDelta::try_seconds(seconds).unwrap_or(TimeDelta::zero());
+        self.shown = self.shown.and_then(|shown| shown.checked_add_signed(by));
     }
 
     /// The local time shown at `now`, or `None` while unset.
     pub fn read(&self, now: SimTime) -> Option<NaiveDateTime> {
-        match self {
-            Self::Unset => None,
-            Self::Set { at_start } => at_start.checked_add_signed(delta(now)),
-        }
+        let elapsed = delta(now.saturating_sub(self.set_at));
+        let gained_ms = elapsed
+            .num_milliseconds()
+            .saturating_mul(i64::from(self.drift_s_per_day))
+            .checked_div(SECONDS_PER_DAY)
+            .unwrap_or(0);
+        self.shown?
+            .checked_add_signed(elapsed)?
+            .checked_add_signed(TimeDelta::try_milliseconds(gained_ms)?)
     }
 
     /// The Date Time field shown at `now`; unset clocks send an unknown date.
@@ -39,17 +83,22 @@ impl MeterClock {
         match self.read(now) {
             Some(local) => to_date_time(local),
             None => {
-                let since_power_on = NaiveDateTime::MIN
+                let since_power_on = NaiveDateTime::default()
                     .checked_add_signed(delta(now))
-                    .unwrap_or(NaiveDateTime::MIN);
-                DateTime {
-                    year: None,
-                    month: None,
-                    day: None,
-                    ..to_date_time(since_power_on)
-                }
+                    .unwrap_or_default();
+                without_date(to_date_time(since_power_on))
             }
         }
+    }
+}
+
+/// The time of day with an unknown date.
+pub(crate) fn without_date(field: DateTime) -> DateTime {
+    DateTime {
+        year: None,
+        month: None,
+        day: None,
+        ..field
     }
 }
 
@@ -101,8 +150,36 @@ mod tests {
 
     #[test]
     fn an_unset_clock_sends_an_unknown_date_and_a_running_time() {
-        let field = MeterClock::Unset.date_time(SimTime::from_secs(61));
+        let field = MeterClock::unset().date_time(SimTime::from_secs(61));
         assert_eq!((field.year, field.month, field.day), (None, None, None));
         assert_eq!((field.hour, field.minute, field.second), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_drifting_clock_gains_its_seconds_over_a_day_and_a_jump_moves_it_at_once() {
+        let day = SimTime::from_secs(86_400);
+        let mut clock = MeterClock::showing(noon(), SimTime::ZERO).drifting(20);
+        let tomorrow = noon() + TimeDelta::days(1);
+        assert_eq!(clock.read(day), Some(tomorrow + TimeDelta::seconds(20)));
+        clock.jump(-3_600);
+        assert_eq!(clock.read(day), Some(tomorrow - TimeDelta::seconds(3_580)));
+        // Being set does not mend the crystal.
+        clock.set(Some(noon()), day);
+        assert_eq!(clock.read(day * 2), Some(tomorrow + TimeDelta::seconds(20)));
+        clock.set_drift(0, day * 2);
+        assert_eq!(
+            clock.read(day * 3),
+            Some(tomorrow + TimeDelta::days(1) + TimeDelta::seconds(20))
+        );
+    }
+
+    #[test]
+    fn no_setting_makes_a_clock_panic() {
+        let mut clock = MeterClock::showing(NaiveDateTime::MAX, SimTime::ZERO).drifting(i32::MAX);
+        assert_eq!(clock.read(SimTime::MAX), None);
+        clock.jump(i64::MAX);
+        clock.date_time(SimTime::MAX);
+        let clock = MeterClock::showing(NaiveDateTime::MIN, SimTime::MAX).drifting(i32::MIN);
+        clock.date_time(SimTime::ZERO);
     }
 }

@@ -1,40 +1,20 @@
 //! A blood pressure cuff: Blood Pressure Service 0x1810, records indicated oldest first.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use carepost_gatt::blood_pressure::{Measurement, PressureUnit, Status, UserId};
+use carepost_gatt::{DateTime, MedFloat, uuid16};
 
-use carepost_gatt::uuid16;
-
-use super::encode::{self, CuffMeasurement, CuffUnit, RecordError};
-use super::radio::Radio;
-use super::{
-    Access, Action, AttError, ClockService, Event, Identity, MAX_MEMORY, Made, MeterClock, Profile, RadioSettings,
-    RecordId, Uuid16,
-};
-use crate::SimTime;
-
-/// What a cuff does with a record whose indication was confirmed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AfterConfirm {
-    /// Forgets it: what nobody listened to is gone for good, as on cuffs without record selection.
-    Delete,
-    /// Keeps it for its own display and never sends it again.
-    #[default]
-    Keep,
-    /// Keeps it and sends it again on every link, as cuffs that know no "new" do.
-    Resend,
-}
+use super::body::{CommonSettings, MainService};
+use super::encode::{RecordError, Timestamp, checked_raw, number};
+use super::indicator::AfterConfirm;
+use super::{Access, Uuid16};
 
 /// What kind of cuff it is.
 #[derive(Clone, Debug)]
 pub struct CuffSettings {
-    /// Device Information.
-    pub identity: Identity,
+    /// What every meter has.
+    pub common: CommonSettings,
     /// User ids (0 to 254) that the slots on the housing send; empty for a cuff without slots.
     pub slots: Vec<u8>,
-    /// Records that the memory holds.
-    pub memory: usize,
     /// Fate of confirmed records.
     pub after_confirm: AfterConfirm,
     /// Unit on air.
@@ -43,269 +23,142 @@ pub struct CuffSettings {
     pub feature: u16,
     /// Whether there is a clock; records carry a time stamp only then.
     pub has_clock: bool,
-    /// How the clock can be read.
-    pub clock_service: ClockService,
-    /// The clock at the start.
-    pub clock: MeterClock,
-    /// Battery charge in per cent, when there is a Battery Service.
-    pub battery: Option<u8>,
-    /// Time from a confirmation to the next indication.
-    pub indication_interval: Duration,
-    /// Advertising and link.
-    pub radio: RadioSettings,
 }
 
-#[derive(Clone, Debug)]
-struct Record {
-    id: RecordId,
-    value: Vec<u8>,
-    sent: bool,
+/// Unit of a cuff's pressures on air.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CuffUnit {
+    /// Millimetres of mercury.
+    #[default]
+    Mmhg,
+    /// Kilopascals, to one decimal.
+    Kpa,
 }
 
-/// A blood pressure cuff.
-#[derive(Clone, Debug)]
-pub struct Cuff {
-    settings: CuffSettings,
-    profile: Profile,
-    clock: MeterClock,
-    radio: Radio,
-    records: VecDeque<Record>,
-    made: u64,
-    awaiting: Option<RecordId>,
-    next_send: SimTime,
+/// What a cuff noticed about a measurement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CuffStatus(pub u16);
+
+/// A blood pressure measurement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CuffMeasurement {
+    /// Systolic pressure.
+    pub systolic_mmhg: u16,
+    /// Diastolic pressure.
+    pub diastolic_mmhg: u16,
+    /// Mean arterial pressure; NaN on air when absent.
+    pub mean_mmhg: Option<u16>,
+    /// Pulse rate in beats per minute.
+    pub pulse: Option<u16>,
+    /// User id of the slot that was chosen on the housing.
+    pub slot: Option<u8>,
+    /// Measurement status.
+    pub status: Option<CuffStatus>,
+    /// When it was taken.
+    pub at: Timestamp,
+    /// Bytes that go on air instead, however wrong.
+    pub raw: Option<Vec<u8>>,
 }
 
-impl Cuff {
-    /// A cuff with an empty memory.
-    pub fn new(mut settings: CuffSettings) -> Self {
-        settings.memory = settings.memory.clamp(1, MAX_MEMORY);
-        let mut pressure = vec![(uuid16::BLOOD_PRESSURE_MEASUREMENT, Access::INDICATE)];
-        pressure.push((uuid16::BLOOD_PRESSURE_FEATURE, Access::READ));
-        let profile = encode::profile(
-            uuid16::BLOOD_PRESSURE_SERVICE,
-            pressure,
-            settings.clock_service,
-            settings.battery,
+pub(crate) const CHARACTERISTIC: Uuid16 = uuid16::BLOOD_PRESSURE_MEASUREMENT;
+
+pub(crate) fn service(feature: u16) -> MainService {
+    MainService {
+        uuid: uuid16::BLOOD_PRESSURE_SERVICE,
+        characteristics: vec![(CHARACTERISTIC, Access::INDICATE)],
+        feature: Some((uuid16::BLOOD_PRESSURE_FEATURE, feature.to_le_bytes().to_vec())),
+    }
+}
+
+/// The bytes of 2A35. `user` is the user id on air.
+pub(crate) fn value(
+    measurement: &CuffMeasurement,
+    unit: CuffUnit,
+    time: Option<DateTime>,
+    user: Option<u8>,
+) -> Result<Vec<u8>, RecordError> {
+    if let Some(raw) = &measurement.raw {
+        return checked_raw(raw);
+    }
+    let (gatt_unit, pressure): (_, fn(u16) -> MedFloat) = match unit {
+        CuffUnit::Mmhg => (PressureUnit::MmHg, |mmhg| number(i64::from(mmhg), 0)),
+        CuffUnit::Kpa => (PressureUnit::KPa, |mmhg| number(tenths_of_kpa(mmhg), -1)),
+    };
+    let record = Measurement {
+        unit: gatt_unit,
+        systolic: pressure(measurement.systolic_mmhg),
+        diastolic: pressure(measurement.diastolic_mmhg),
+        map: measurement.mean_mmhg.map_or(MedFloat::NaN, pressure),
+        timestamp: time,
+        pulse: measurement.pulse.map(|pulse| number(i64::from(pulse), 0)),
+        user_id: user.map(user_id),
+        status: measurement.status.map(|status| Status(status.0)),
+        rfu_flags: 0,
+    };
+    Ok(record.encode()?)
+}
+
+pub(crate) fn user_id(byte: u8) -> UserId {
+    match byte {
+        u8::MAX => UserId::Unknown,
+        slot => UserId::Known(slot),
+    }
+}
+
+/// 1 kPa = 7.50062 mmHg (page "Devices", section 2.2), rounded half up as a display does.
+fn tenths_of_kpa(mmhg: u16) -> i64 {
+    const MMHG_PER_KPA_E5: i64 = 750_062;
+    (i64::from(mmhg) * 1_000_000 + MMHG_PER_KPA_E5 / 2) / MMHG_PER_KPA_E5
+}
+
+#[cfg(test)]
+mod tests {
+    use carepost_gatt::Decimal;
+
+    use super::*;
+
+    #[test]
+    fn a_reading_in_mmhg_decodes_to_what_was_measured() {
+        let measurement = CuffMeasurement {
+            systolic_mmhg: 128,
+            diastolic_mmhg: 82,
+            pulse: Some(71),
+            ..CuffMeasurement::default()
+        };
+        let time = DateTime::new(2026, 3, 1, 8, 30, 0);
+        let bytes = value(&measurement, CuffUnit::Mmhg, Some(time), Some(2)).unwrap();
+        let decoded = Measurement::decode(&bytes).unwrap().value;
+        assert_eq!(decoded.systolic_mmhg(), Some(Decimal::new(128, 0)));
+        assert_eq!(decoded.user_id, Some(UserId::Known(2)));
+        assert_eq!(decoded.timestamp, Some(time));
+        assert_eq!(decoded.map, MedFloat::NaN);
+    }
+
+    #[test]
+    fn a_reading_in_kpa_is_rounded_to_the_nearest_tenth() {
+        // 120 mmHg = 15.9987 kPa, 80 mmHg = 10.6658 kPa.
+        assert_eq!((tenths_of_kpa(120), tenths_of_kpa(80), tenths_of_kpa(0)), (160, 107, 0));
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_an_error_and_raw_bytes_always_fit_up_to_an_attribute() {
+        let wide = CuffMeasurement {
+            systolic_mmhg: 20_001,
+            ..CuffMeasurement::default()
+        };
+        assert!(matches!(
+            value(&wide, CuffUnit::Mmhg, None, None),
+            Err(RecordError::Unencodable(_))
+        ));
+        let raw = |length| CuffMeasurement {
+            raw: Some(vec![0xFF; length]),
+            ..CuffMeasurement::default()
+        };
+        assert_eq!(
+            value(&raw(513), CuffUnit::Mmhg, None, None),
+            Err(RecordError::TooLong { length: 513 })
         );
-        let clock = settings.clock;
-        let radio = Radio::new(settings.radio.clone());
-        Self {
-            settings,
-            profile,
-            clock,
-            radio,
-            records: VecDeque::new(),
-            made: 0,
-            awaiting: None,
-            next_send: SimTime::ZERO,
-        }
-    }
-
-    /// Lets something happen to the cuff.
-    pub fn handle(&mut self, now: SimTime, event: Event) -> Vec<Action> {
-        let mut actions = Vec::new();
-        match event {
-            Event::Connected => self.connected(now),
-            Event::Disconnected => self.disconnected(),
-            Event::Read { characteristic } => {
-                self.radio.traffic(now);
-                actions.push(self.read(now, characteristic));
-            }
-            Event::Write { .. } => {
-                self.radio.traffic(now);
-                actions.push(Action::Refused(AttError::WriteNotPermitted));
-            }
-            Event::Subscribe {
-                characteristic,
-                enabled,
-            } => {
-                self.radio.traffic(now);
-                self.radio.subscribe(characteristic, enabled);
-            }
-            Event::Confirmed => self.confirmed(now, &mut actions),
-            Event::DeadlineReached => {}
-            Event::MeasureCuff(measurement) => {
-                if self.store(now, &measurement, &mut actions) {
-                    self.radio.open_window(now);
-                }
-            }
-            Event::StoreCuff(measurement) => {
-                self.store(now, &measurement, &mut actions);
-            }
-            Event::MeasureGlucose(_) | Event::StoreGlucose(_) => {
-                actions.push(Action::Impossible(RecordError::WrongKind {
-                    meter: "cuff",
-                    record: "glucose",
-                }));
-            }
-            Event::PressTransfer => self.radio.open_window(now),
-            Event::SetClock(local) => {
-                self.clock = local.map_or(MeterClock::Unset, |local| MeterClock::showing(local, now));
-            }
-        }
-        self.send_next(now, &mut actions);
-        if self.radio.is_idle(now) {
-            self.disconnected();
-            actions.push(Action::Disconnect);
-        }
-        actions
-    }
-
-    /// When the cuff wants to be called again.
-    pub fn deadline(&self) -> Option<SimTime> {
-        let send = self.next_record().map(|_| self.next_send);
-        [send, self.radio.deadline()].into_iter().flatten().min()
-    }
-
-    /// Whether the cuff sends advertisements.
-    pub fn is_advertising(&self, now: SimTime) -> bool {
-        self.radio.is_advertising(now)
-    }
-
-    /// The attribute table.
-    pub fn profile(&self) -> &Profile {
-        &self.profile
-    }
-
-    /// The stored client configuration of a characteristic.
-    pub fn configuration(&self, characteristic: Uuid16) -> bool {
-        self.radio.configuration(characteristic)
-    }
-
-    /// The clock.
-    pub fn clock(&self) -> MeterClock {
-        self.clock
-    }
-
-    /// Records in the memory, and those among them never confirmed.
-    pub fn memory(&self) -> (usize, usize) {
-        (
-            self.records.len(),
-            self.records.iter().filter(|record| !record.sent).count(),
-        )
-    }
-
-    /// Battery charge in per cent.
-    pub fn battery(&self) -> Option<u8> {
-        self.settings.battery
-    }
-
-    /// Device Information.
-    pub fn identity(&self) -> &Identity {
-        &self.settings.identity
-    }
-
-    /// User ids of the slots.
-    pub fn slots(&self) -> &[u8] {
-        &self.settings.slots
-    }
-
-    fn connected(&mut self, now: SimTime) {
-        self.radio.connected(now);
-        self.awaiting = None;
-        self.next_send = now;
-        if self.settings.after_confirm == AfterConfirm::Resend {
-            self.records.iter_mut().for_each(|record| record.sent = false);
-        }
-    }
-
-    /// An indication without its confirmation did not happen: the record stays for the next link.
-    fn disconnected(&mut self) {
-        self.radio.disconnected();
-        self.awaiting = None;
-        if self.records.iter().all(|record| record.sent) {
-            self.radio.close_window();
-        }
-    }
-
-    fn read(&self, now: SimTime, characteristic: Uuid16) -> Action {
-        if characteristic == uuid16::BLOOD_PRESSURE_FEATURE {
-            return Action::Value(self.settings.feature.to_le_bytes().to_vec());
-        }
-        match encode::read_common(
-            &self.settings.identity,
-            self.clock,
-            now,
-            self.settings.battery,
-            characteristic,
-        ) {
-            Some(value) if self.profile.characteristic(characteristic).is_some() => Action::Value(value),
-            _ => Action::Refused(AttError::ReadNotPermitted),
-        }
-    }
-
-    fn store(&mut self, now: SimTime, measurement: &CuffMeasurement, actions: &mut Vec<Action>) -> bool {
-        if let Some(slot) = measurement.slot.filter(|slot| !self.settings.slots.contains(slot)) {
-            actions.push(Action::Impossible(RecordError::UnknownSlot { slot }));
-            return false;
-        }
-        let clock = self.settings.has_clock.then_some(&self.clock);
-        let value = match encode::cuff_value(measurement, self.settings.unit, clock, now) {
-            Ok(value) => value,
-            Err(error) => {
-                actions.push(Action::Impossible(error));
-                return false;
-            }
-        };
-        self.made += 1;
-        let id = RecordId(self.made);
-        if self.records.len() >= self.settings.memory
-            && let Some(oldest) = self.records.pop_front()
-        {
-            actions.push(Action::Overwritten(oldest.id));
-        }
-        self.records.push_back(Record {
-            id,
-            value: value.clone(),
-            sent: false,
-        });
-        actions.push(Action::Made(Made {
-            id,
-            sequence: None,
-            value,
-            context: None,
-        }));
-        true
-    }
-
-    fn confirmed(&mut self, now: SimTime, actions: &mut Vec<Action>) {
-        let Some(id) = self.awaiting.take() else { return };
-        self.radio.traffic(now);
-        self.next_send = now.saturating_add(self.settings.indication_interval);
-        match self.settings.after_confirm {
-            AfterConfirm::Delete => {
-                self.records.retain(|record| record.id != id);
-                actions.push(Action::Deleted(id));
-            }
-            AfterConfirm::Keep | AfterConfirm::Resend => {
-                if let Some(record) = self.records.iter_mut().find(|record| record.id == id) {
-                    record.sent = true;
-                }
-            }
-        }
-    }
-
-    /// The oldest record not yet confirmed, when the link is ready to take it.
-    fn next_record(&self) -> Option<&Record> {
-        if self.awaiting.is_some() || !self.radio.is_subscribed(uuid16::BLOOD_PRESSURE_MEASUREMENT) {
-            return None;
-        }
-        self.records.iter().find(|record| !record.sent)
-    }
-
-    fn send_next(&mut self, now: SimTime, actions: &mut Vec<Action>) {
-        if now < self.next_send {
-            return;
-        }
-        let Some((id, value)) = self.next_record().map(|record| (record.id, record.value.clone())) else {
-            return;
-        };
-        self.radio.traffic(now);
-        self.awaiting = Some(id);
-        actions.push(Action::Indicate {
-            characteristic: uuid16::BLOOD_PRESSURE_MEASUREMENT,
-            value,
-            record: Some(id),
-        });
+        assert_eq!(value(&raw(3), CuffUnit::Mmhg, None, None), Ok(vec![0xFF; 3]));
     }
 }

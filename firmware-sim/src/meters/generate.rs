@@ -4,7 +4,10 @@ use std::ops::RangeInclusive;
 
 use chrono::{NaiveDateTime, TimeDelta};
 
-use super::encode::{Concentration, CuffMeasurement, GlucoseMeasurement, Timestamp};
+use super::cuff::CuffMeasurement;
+use super::encode::Timestamp;
+use super::glucose::{Concentration, GlucoseMeasurement};
+use super::own::{OxygenMeasurement, TemperatureMeasurement, WeightMeasurement};
 
 /// What history to make.
 #[derive(Clone, Debug)]
@@ -80,6 +83,45 @@ pub fn generate_glucose(plan: &GeneratePlan, contexts: bool) -> Vec<GlucoseMeasu
             meal: turn.next().filter(|_| contexts),
             at,
             ..GlucoseMeasurement::default()
+        })
+        .collect()
+}
+
+/// Weights of one adult, within a kilogram; slots take turns.
+pub(crate) fn generate_weight(plan: &GeneratePlan, slots: &[u8]) -> Vec<WeightMeasurement> {
+    let mut dice = Dice(plan.seed);
+    let mut turn = slots.iter().copied().cycle();
+    plan.times()
+        .map(|at| WeightMeasurement {
+            grams: Some(68_000 + 50 * u32::from(dice.within(&(0..=20)))),
+            slot: turn.next(),
+            at,
+            ..WeightMeasurement::default()
+        })
+        .collect()
+}
+
+/// Temperatures without fever.
+pub(crate) fn generate_temperature(plan: &GeneratePlan) -> Vec<TemperatureMeasurement> {
+    let mut dice = Dice(plan.seed);
+    plan.times()
+        .map(|at| TemperatureMeasurement {
+            centi_celsius: 10 * i32::from(dice.within(&(358..=372))),
+            at,
+            ..TemperatureMeasurement::default()
+        })
+        .collect()
+}
+
+/// Saturations of a healthy adult.
+pub(crate) fn generate_oxygen(plan: &GeneratePlan) -> Vec<OxygenMeasurement> {
+    let mut dice = Dice(plan.seed);
+    plan.times()
+        .map(|at| OxygenMeasurement {
+            percent: dice.within(&(95..=99)),
+            pulse: dice.within(&plan.pulse),
+            at,
+            ..OxygenMeasurement::default()
         })
         .collect()
 }

@@ -37,6 +37,13 @@ impl Access {
         notify: false,
         indicate: false,
     };
+    /// Written with a response only.
+    pub const WRITE: Self = Self {
+        read: false,
+        write: true,
+        notify: false,
+        indicate: false,
+    };
     /// Notified only.
     pub const NOTIFY: Self = Self {
         read: false,
@@ -83,7 +90,7 @@ impl Access {
 /// One characteristic with its handles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Characteristic {
-    /// Its UUID; unique within a meter of this simulator.
+    /// Its UUID. A faulty meter may have it twice; both answer alike.
     pub uuid: Uuid16,
     /// What a client may do with it.
     pub access: Access,

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use carepost_gatt::racp::{OpCode, Operand, Operator, Request, Response, ResultCode};
+use carepost_gatt::racp::{CountWidth, OpCode, Operand, Operator, Request, Response, ResultCode};
 use chrono::NaiveDateTime;
 
 use super::AttError;
@@ -100,10 +100,16 @@ pub(crate) fn result(op: OpCode, code: ResultCode) -> Vec<u8> {
     answer.expect("op codes that were decoded and result codes with names can be encoded")
 }
 
-/// The answer to a count, which has 16 bits: far more than [`super::MAX_MEMORY`].
-pub(crate) fn count(records: usize) -> Vec<u8> {
-    let answer = Response::number(u16::try_from(records).unwrap_or(u16::MAX)).encode();
-    answer.expect("a 16-bit count fits its width")
+/// The answer to a count. What does not fit the width is its highest number.
+pub(crate) fn count(records: usize, width: CountWidth) -> Vec<u8> {
+    let most = match width {
+        CountWidth::One => u32::from(u8::MAX),
+        CountWidth::Two => u32::from(u16::MAX),
+        CountWidth::Four => u32::MAX,
+    };
+    let count = u32::try_from(records).unwrap_or(u32::MAX).min(most);
+    let answer = Response::Number { count, width }.encode();
+    answer.expect("a count fits its width")
 }
 
 #[cfg(test)]

@@ -448,3 +448,36 @@ fn the_adapter_goes_off_and_comes_back() {
         },
     );
 }
+
+#[test]
+fn a_protected_meter_is_paired_through_the_agent_of_another_connection() {
+    let mut config = config();
+    config.meters[0].advertise = carepost_sim::config::Advertise::Always;
+    config.meters[0].security.demands = carepost_sim::meters::security::Demand::Authentication;
+    config.meters[0].security.io = carepost_sim::meters::IoCapability::DisplayOnly;
+    let name = "btle::a_protected_meter_is_paired_through_the_agent_of_another_connection";
+    scenario::run(name, &config, |mut control| async move {
+        // This client cannot pair; what it does makes BlueZ pair, and the default agent is asked.
+        let mut agent = super::pairing::Agent::from_environment("KeyboardDisplay").await;
+        let mut meter = Central::new().await.open(CUFF_ADDRESS).await;
+        let typing = async {
+            let question = agent.asked("RequestPasskey").await;
+            let shown = control.display(CUFF).await.unwrap().shows.expect("a passkey");
+            let number: u32 = shown.parse().unwrap();
+            agent.answer(&question, &number).await;
+        };
+        let subscribing = meter.subscribe(uuid16::BLOOD_PRESSURE_MEASUREMENT);
+        tokio::join!(subscribing, typing);
+        assert!(control.meter(CUFF).await.unwrap().unwrap().bonded);
+        let made = control.measure_cuff(CUFF, pressure(129)).await.unwrap();
+        assert_eq!(hex(&meter.pressure().await), made.hex);
+
+        // On the next link the bond is used, and nobody is asked again.
+        meter.peripheral.disconnect().await.unwrap();
+        soon("connection", meter.peripheral.connect()).await.unwrap();
+        let made = control.measure_cuff(CUFF, pressure(130)).await.unwrap();
+        assert_eq!(hex(&meter.pressure().await), made.hex);
+        let counters = control.counters().await.unwrap();
+        assert_eq!((counters.pairings, counters.att_errors, counters.unheard), (1, 1, 0));
+    });
+}

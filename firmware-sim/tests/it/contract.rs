@@ -10,16 +10,16 @@ use zbus::{Connection, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 
 use super::support::{CUFF, CUFF_ADDRESS, GLUCOSE, GLUCOSE_ADDRESS, config, eventually, pressure, soon, start};
 
-const ADAPTER_PATH: &str = "/org/bluez/hci0";
-const ADAPTER: &str = "org.bluez.Adapter1";
-const DEVICE: &str = "org.bluez.Device1";
-const CHARACTERISTIC: &str = "org.bluez.GattCharacteristic1";
+pub(crate) const ADAPTER_PATH: &str = "/org/bluez/hci0";
+pub(crate) const ADAPTER: &str = "org.bluez.Adapter1";
+pub(crate) const DEVICE: &str = "org.bluez.Device1";
+pub(crate) const CHARACTERISTIC: &str = "org.bluez.GattCharacteristic1";
 
-type Interfaces<V> = HashMap<String, HashMap<String, V>>;
+pub(crate) type Interfaces<V> = HashMap<String, HashMap<String, V>>;
 
 /// A BlueZ client made of plain calls.
 pub(crate) struct Bluez {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 impl Bluez {
@@ -33,7 +33,13 @@ impl Bluez {
         Self::at(&std::env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap()).await
     }
 
-    async fn call<B>(&self, path: &str, interface: &str, member: &str, body: &B) -> Result<Message, (String, String)>
+    pub(crate) async fn call<B>(
+        &self,
+        path: &str,
+        interface: &str,
+        member: &str,
+        body: &B,
+    ) -> Result<Message, (String, String)>
     where
         B: serde::Serialize + zbus::wire::DynamicType,
     {
@@ -52,7 +58,7 @@ impl Bluez {
         }
     }
 
-    async fn objects(&self) -> HashMap<String, Interfaces<Variant<'static>>> {
+    pub(crate) async fn objects(&self) -> HashMap<String, Interfaces<Variant<'static>>> {
         let reply = self
             .call("/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", &())
             .await
@@ -76,7 +82,7 @@ impl Bluez {
             .collect()
     }
 
-    async fn property(&self, path: &str, interface: &str, name: &str) -> Variant<'static> {
+    pub(crate) async fn property(&self, path: &str, interface: &str, name: &str) -> Variant<'static> {
         let reply = self
             .call(path, "org.freedesktop.DBus.Properties", "Get", &(interface, name))
             .await
@@ -85,30 +91,59 @@ impl Bluez {
         value.into()
     }
 
-    async fn set(&self, path: &str, interface: &str, name: &str, value: Variant<'_>) -> Result<(), (String, String)> {
+    pub(crate) async fn set(
+        &self,
+        path: &str,
+        interface: &str,
+        name: &str,
+        value: Variant<'_>,
+    ) -> Result<(), (String, String)> {
         let body = (interface, name, value);
         self.call(path, "org.freedesktop.DBus.Properties", "Set", &body)
             .await
             .map(drop)
     }
 
-    /// Scans until the device is known, connects, and waits for its services.
-    pub(crate) async fn connect(&self, address: &str) {
-        let path = device_path(address);
+    /// Scans until the device is known.
+    pub(crate) async fn discover(&self, path: &str) {
         self.call(ADAPTER_PATH, ADAPTER, "StartDiscovery", &()).await.unwrap();
         eventually("discovery", async || {
-            self.objects().await.contains_key(path.as_str()).then_some(())
+            self.objects().await.contains_key(path).then_some(())
         })
         .await;
         self.call(ADAPTER_PATH, ADAPTER, "StopDiscovery", &()).await.unwrap();
-        self.call(&path, DEVICE, "Connect", &()).await.unwrap();
-        eventually("services", async || {
-            (self.property(&path, DEVICE, "ServicesResolved").await == Variant::from(true)).then_some(())
+    }
+
+    /// Waits until `org.bluez` has an owner. The private bus drops calls to a name that nobody owns, where a system bus
+    /// answers them with an error.
+    pub(crate) async fn owned(&self) {
+        let bus = Some("org.freedesktop.DBus");
+        eventually("an owner of the name", async || {
+            let asked = self
+                .connection
+                .call_method(bus, "/org/freedesktop/DBus", bus, "NameHasOwner", &"org.bluez");
+            let reply = asked.await.unwrap();
+            reply.body().deserialize::<bool>().unwrap().then_some(())
         })
         .await;
     }
 
-    /// The path of a characteristic.
+    /// Waits for the services of a device.
+    pub(crate) async fn resolved(&self, path: &str) {
+        eventually("services", async || {
+            (self.property(path, DEVICE, "ServicesResolved").await == Variant::from(true)).then_some(())
+        })
+        .await;
+    }
+
+    /// Scans until the device is known, connects, and waits for its services.
+    pub(crate) async fn connect(&self, address: &str) {
+        let path = device_path(address);
+        self.discover(&path).await;
+        self.call(&path, DEVICE, "Connect", &()).await.unwrap();
+        self.resolved(&path).await;
+    }
+
     pub(crate) async fn characteristic(&self, address: &str, uuid: u16) -> String {
         let wanted = Variant::from(uuid16::to_uuid128(uuid));
         let device = device_path(address);
@@ -126,14 +161,14 @@ impl Bluez {
         self.call(path, CHARACTERISTIC, member, &()).await.map(drop)
     }
 
-    async fn write(&self, path: &str, value: &[u8], kind: &str) -> Result<(), (String, String)> {
+    pub(crate) async fn write(&self, path: &str, value: &[u8], kind: &str) -> Result<(), (String, String)> {
         let options = HashMap::from([("type", Variant::from(kind))]);
         self.call(path, CHARACTERISTIC, "WriteValue", &(value, options))
             .await
             .map(drop)
     }
 
-    async fn read(&self, path: &str) -> Result<Vec<u8>, (String, String)> {
+    pub(crate) async fn read(&self, path: &str) -> Result<Vec<u8>, (String, String)> {
         let options = HashMap::<&str, Variant<'_>>::new();
         let reply = self.call(path, CHARACTERISTIC, "ReadValue", &options).await?;
         Ok(reply.body().deserialize().unwrap())
@@ -145,11 +180,11 @@ impl Bluez {
     }
 }
 
-fn device_path(address: &str) -> String {
+pub(crate) fn device_path(address: &str) -> String {
     format!("{ADAPTER_PATH}/dev_{}", address.replace(':', "_"))
 }
 
-fn named<T>(result: Result<T, (String, String)>) -> String {
+pub(crate) fn named<T>(result: Result<T, (String, String)>) -> String {
     result.map(drop).unwrap_err().0
 }
 

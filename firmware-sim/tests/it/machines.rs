@@ -7,8 +7,7 @@ use carepost_gatt::racp::Request;
 use carepost_gatt::uuid16;
 use carepost_sim::SimTime;
 use carepost_sim::meters::{
-    Action, AfterConfirm, ClockService, Cuff, CuffMeasurement, CuffSettings, CuffUnit, Event, Identity, MeterClock,
-    RadioSettings, RecordId,
+    Action, AfterConfirm, CuffMeasurement, CuffSettings, CuffUnit, Event, GlucoseSettings, Meter, RecordId, Taken,
 };
 use proptest::prelude::*;
 
@@ -16,25 +15,20 @@ use super::racp;
 
 const MEASUREMENT: u16 = uuid16::BLOOD_PRESSURE_MEASUREMENT;
 
-fn cuff(after_confirm: AfterConfirm, keeps_subscriptions: bool) -> Cuff {
-    Cuff::new(CuffSettings {
-        identity: Identity::default(),
+fn cuff(after_confirm: AfterConfirm, keeps_subscriptions: bool) -> Meter {
+    let mut common = racp::common();
+    common.memory = 8;
+    common.pace = Duration::from_millis(20);
+    common.radio.always_advertises = false;
+    common.radio.idle_disconnect = Duration::from_secs(5);
+    common.radio.keeps_subscriptions = keeps_subscriptions;
+    Meter::cuff(CuffSettings {
+        common,
         slots: Vec::new(),
-        memory: 8,
         after_confirm,
         unit: CuffUnit::Mmhg,
         feature: 0,
         has_clock: false,
-        clock_service: ClockService::None,
-        clock: MeterClock::Unset,
-        battery: None,
-        indication_interval: Duration::from_millis(20),
-        radio: RadioSettings {
-            always_advertises: false,
-            advertising_window: Duration::from_secs(60),
-            idle_disconnect: Duration::from_secs(5),
-            keeps_subscriptions,
-        },
     })
 }
 
@@ -78,7 +72,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn drive(&mut self, cuff: &mut Cuff, event: Event) {
+    fn drive(&mut self, cuff: &mut Meter, event: Event) {
         for action in cuff.handle(self.now, event) {
             match action {
                 Action::Made(made) => {
@@ -110,14 +104,14 @@ impl Watch {
         }
     }
 
-    fn step(&mut self, cuff: &mut Cuff, step: &Step) {
+    fn step(&mut self, cuff: &mut Meter, step: &Step) {
         match step {
             Step::Measure => {
                 let measurement = CuffMeasurement {
                     systolic_mmhg: 120,
                     ..CuffMeasurement::default()
                 };
-                self.drive(cuff, Event::MeasureCuff(measurement));
+                self.drive(cuff, Event::Measure(Taken::Cuff(measurement)));
             }
             Step::Connect if !self.connected => {
                 self.connected = true;
@@ -194,7 +188,7 @@ proptest! {
         cuff.handle(at, Event::Subscribe { characteristic: MEASUREMENT, enabled: true });
         cuff.handle(at, Event::Disconnected);
         for _ in 0..count {
-            cuff.handle(at, Event::StoreCuff(CuffMeasurement::default()));
+            cuff.handle(at, Event::Store(Taken::Cuff(CuffMeasurement::default())));
         }
         let first = cuff.handle(at, Event::Connected);
         let sent_at_once = matches!(first.as_slice(), [Action::Indicate { record: Some(RecordId(1)), .. }]);
@@ -229,7 +223,7 @@ proptest! {
         first in any::<u16>(),
         count in 1_u16..40,
     ) {
-        let settings = carepost_sim::meters::GlucoseSettings { first_sequence: first, ..racp::settings() };
+        let settings = GlucoseSettings { first_sequence: first, ..racp::settings() };
         let mut meter = racp::meter(settings, count);
         let sent = racp::converse(&mut meter, &Request::report_from(from).encode().unwrap()).unwrap();
         let sequences: Vec<u16> = sent

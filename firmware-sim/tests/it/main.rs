@@ -6,8 +6,16 @@
 mod btle;
 mod contract;
 mod control;
+mod host_faults;
 mod machines;
+mod pairing;
+mod peripheral;
+mod profiles;
+mod profiles_bench;
+mod profiles_control;
+mod profiles_properties;
 mod program;
 mod racp;
+mod scale;
 mod scenario;
 mod support;

@@ -5,25 +5,21 @@ use std::time::Duration;
 use carepost_gatt::uuid16;
 use carepost_sim::SimTime;
 use carepost_sim::meters::{
-    Action, AttError, ClockService, Concentration, Event, GlucoseMeasurement, GlucoseMeter, GlucoseSettings,
-    GlucoseUnit, Identity, MeterClock, RadioSettings, Timestamp,
+    Action, AttError, ClockService, CommonSettings, Concentration, Event, GlucoseMeasurement, GlucoseSettings,
+    GlucoseUnit, Identity, Meter, MeterClock, RadioSettings, Taken, Timestamp,
 };
 
 const RACP: u16 = uuid16::RECORD_ACCESS_CONTROL_POINT;
 
-pub(crate) fn settings() -> GlucoseSettings {
-    GlucoseSettings {
+pub(crate) fn common() -> CommonSettings {
+    CommonSettings {
         identity: Identity::default(),
         memory: 100,
-        unit: GlucoseUnit::KgPerL,
-        feature: 0,
-        has_context: true,
-        first_sequence: 1,
-        allows_delete: true,
+        clock: MeterClock::unset(),
         clock_service: ClockService::None,
-        clock: MeterClock::Unset,
+        clock_writable: false,
         battery: None,
-        notification_interval: Duration::from_millis(10),
+        pace: Duration::from_millis(10),
         radio: RadioSettings {
             always_advertises: true,
             advertising_window: Duration::from_secs(60),
@@ -33,9 +29,20 @@ pub(crate) fn settings() -> GlucoseSettings {
     }
 }
 
+pub(crate) fn settings() -> GlucoseSettings {
+    GlucoseSettings {
+        common: common(),
+        unit: GlucoseUnit::KgPerL,
+        feature: 0,
+        has_context: true,
+        first_sequence: 1,
+        allows_delete: true,
+    }
+}
+
 /// A connected, fully subscribed meter with `count` records, of which every second one has a context.
-pub(crate) fn meter(settings: GlucoseSettings, count: u16) -> GlucoseMeter {
-    let mut meter = GlucoseMeter::new(settings);
+pub(crate) fn meter(settings: GlucoseSettings, count: u16) -> Meter {
+    let mut meter = Meter::glucose(settings);
     let start: chrono::NaiveDateTime = "2026-03-01T08:00:00".parse().unwrap();
     for index in 0..count {
         let record = GlucoseMeasurement {
@@ -44,7 +51,7 @@ pub(crate) fn meter(settings: GlucoseSettings, count: u16) -> GlucoseMeter {
             at: Timestamp::Local(start + chrono::TimeDelta::hours(i64::from(index))),
             ..GlucoseMeasurement::default()
         };
-        meter.handle(SimTime::ZERO, Event::StoreGlucose(record));
+        meter.handle(SimTime::ZERO, Event::Store(Taken::Glucose(record)));
     }
     meter.handle(SimTime::ZERO, Event::Connected);
     for characteristic in [RACP, uuid16::GLUCOSE_MEASUREMENT, uuid16::GLUCOSE_CONTEXT] {
@@ -60,7 +67,7 @@ pub(crate) fn meter(settings: GlucoseSettings, count: u16) -> GlucoseMeter {
 }
 
 /// What a meter sends for a request until it falls silent: (characteristic, bytes) in order.
-pub(crate) fn converse(meter: &mut GlucoseMeter, request: &[u8]) -> Result<Vec<(u16, Vec<u8>)>, AttError> {
+pub(crate) fn converse(meter: &mut Meter, request: &[u8]) -> Result<Vec<(u16, Vec<u8>)>, AttError> {
     let mut now = SimTime::ZERO;
     let mut sent = Vec::new();
     let mut actions = meter.handle(

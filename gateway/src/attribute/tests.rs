@@ -8,7 +8,8 @@ use carepost_domain::time::TimeQuality;
 use proptest::prelude::*;
 
 use super::*;
-use crate::spool::{LinkFacts, LinkId, SpoolRow, is_live};
+use crate::sitting::Here;
+use crate::spool::{LinkFacts, LinkId, Look, SpoolRow, is_live};
 use crate::testing::*;
 
 fn copy() -> DownCopy {
@@ -42,6 +43,23 @@ fn sitting(n: u128, member: Option<MemberId>, from: i64, to: Option<i64>) -> Sit
         identified_at: at(from),
         keep_sealed: false,
         clock_trusted: true,
+        here: Some(Here {
+            identified: monotonic(from),
+            ended: to.map(monotonic),
+        }),
+    }
+}
+
+/// Minutes from noon on the clock that nobody sets; the program started long before.
+fn monotonic(minutes: i64) -> Duration {
+    Duration::from_secs(u64::try_from((minutes + 1_000) * 60).unwrap())
+}
+
+/// A clock that was looked at now for the first time, or cannot be.
+fn seen(skew: Option<TimeDelta>) -> Looks {
+    Looks {
+        now: skew.map_or(LinkClock::Unknown, |skew| LinkClock::Read(Look { skew, at: at(0) })),
+        last: None,
     }
 }
 
@@ -51,6 +69,8 @@ struct Over<'a> {
     received: i64,
     opened: i64,
     first: bool,
+    /// Gateway minus meter; `None` if the meter's clock was not read.
+    skew: Option<TimeDelta>,
     sittings: &'a [SittingFacts],
 }
 
@@ -61,14 +81,16 @@ fn of_shared(heard: Over<'_>) -> Shared {
         sittings: heard.sittings,
         copy: &copy,
         zone: copy.zone().unwrap(),
-        opened_at: at(heard.opened),
+        opened: monotonic(heard.opened),
+        heard: monotonic(heard.received),
+        looks: seen(heard.skew),
         first_on_link: heard.first,
         now: at(heard.received),
     };
     shared(&packet, facts)
 }
 
-/// Measured at `measured`, received at `received` on a link opened a minute before.
+/// Measured at `measured` by a meter's right clock, received at `received` on a link opened a minute before.
 fn measured_at(measured: i64, received: i64, sittings: &[SittingFacts]) -> Shared {
     let raw = pressure(120, Some(at(measured)), None);
     of_shared(Over {
@@ -76,6 +98,7 @@ fn measured_at(measured: i64, received: i64, sittings: &[SittingFacts]) -> Share
         received,
         opened: received - 1,
         first: true,
+        skew: Some(TimeDelta::zero()),
         sittings,
     })
 }
@@ -86,6 +109,7 @@ fn clockless(received: i64, opened: i64, first: bool, sittings: &[SittingFacts])
         received,
         opened,
         first,
+        skew: None,
         sittings,
     })
 }
@@ -120,6 +144,7 @@ fn an_anonymous_sittings_reading_is_for_the_screen_only() {
         received: 2,
         opened: 1,
         first: true,
+        skew: None,
         sittings: &sittings,
     });
     assert!(matches!(failed, Shared::Anonymous { .. }));
@@ -128,6 +153,7 @@ fn an_anonymous_sittings_reading_is_for_the_screen_only() {
         received: 2,
         opened: 1,
         first: true,
+        skew: None,
         sittings: &sittings,
     });
     assert_eq!(undecodable, Shared::Undecodable);
@@ -168,6 +194,7 @@ fn nonsense_of_a_shared_meter_is_kept_aside_only_on_a_consenting_members_link() 
             received: 2,
             opened,
             first: true,
+            skew: None,
             sittings: &sittings,
         })
     };
@@ -183,6 +210,7 @@ fn nonsense_of_a_shared_meter_is_kept_aside_only_on_a_consenting_members_link() 
         received: 2,
         opened: 1,
         first: true,
+        skew: None,
         sittings: &sittings,
     });
     assert_eq!(kept_in(&kept), Some(1));
@@ -191,6 +219,7 @@ fn nonsense_of_a_shared_meter_is_kept_aside_only_on_a_consenting_members_link() 
         received: 2,
         opened: -1,
         first: true,
+        skew: None,
         sittings: &sittings,
     });
     assert_eq!(outside, Shared::Outside);
@@ -207,8 +236,10 @@ fn row(meter: &Meter, raw: Vec<u8>, sitting: Option<u128>, closed: bool, records
             closed,
             unclean: false,
             records,
+            looks: seen(None),
         },
         followed: false,
+        provisional: false,
         packet,
         context_raw: None,
     }
@@ -486,7 +517,9 @@ fn unsure(measured: i64, received: i64, opened: i64, first: bool, packet_trusted
         sittings: &[before, now],
         copy: &copy,
         zone: copy.zone().unwrap(),
-        opened_at: at(opened),
+        opened: monotonic(opened),
+        heard: monotonic(received),
+        looks: seen(None),
         first_on_link: first,
         now: at(received),
     };
@@ -549,9 +582,232 @@ fn a_time_later_than_the_receipt_matches_no_sitting() {
         received: 2,
         opened: -1,
         first: true,
+        skew: None,
         sittings: &sittings,
     });
     assert_eq!(outside, Shared::Outside);
+}
+
+#[test]
+fn the_meters_clock_is_corrected_before_it_is_asked_who_sat_there() {
+    let sittings = [
+        sitting(1, Some(alice()), 0, Some(10)),
+        sitting(2, Some(alice()), 20, None),
+    ];
+    let told = |shows: i64, behind: i64, received: i64| {
+        kept_in(&of_shared(Over {
+            raw: pressure(120, Some(at(shows)), None),
+            received,
+            opened: received - 1,
+            first: true,
+            skew: Some(TimeDelta::minutes(behind)),
+            sittings: &sittings,
+        }))
+    };
+    // A quarter of an hour slow: what it dates into the first sitting was measured in the second, and the reverse.
+    assert_eq!(told(6, 15, 22), Some(2));
+    assert_eq!(told(-10, 15, 22), Some(1));
+    assert_eq!(told(0, 15, 22), None, "between the two");
+    // Fast.
+    assert_eq!(told(24, -15, 25), Some(1));
+}
+
+#[test]
+fn a_clock_that_nobody_read_gives_no_record_to_somebody_who_left_before_the_link() {
+    let sittings = [
+        sitting(1, Some(alice()), 0, Some(10)),
+        sitting(2, None, 20, Some(25)),
+        sitting(3, Some(alice()), 30, None),
+    ];
+    let told = |shows: i64, opened: i64, received: i64, skew: Option<i64>| {
+        of_shared(Over {
+            raw: pressure(120, Some(at(shows)), None),
+            received,
+            opened,
+            first: true,
+            skew: skew.map(TimeDelta::minutes),
+            sittings: &sittings,
+        })
+    };
+    // Somebody else was identified before the link stood: the record may be theirs, by a clock that is behind.
+    assert_eq!(told(5, 31, 32, None), Shared::Outside);
+    assert_eq!(told(5, 21, 22, None), Shared::Outside);
+    assert_eq!(kept_in(&told(5, 31, 32, Some(0))), Some(1));
+    // Nobody else was.
+    assert_eq!(kept_in(&told(5, 6, 7, None)), Some(1));
+    assert_eq!(kept_in(&told(5, 15, 16, None)), Some(1));
+    assert_eq!(kept_in(&told(31, 31, 32, None)), Some(3));
+    // Sittings of an earlier run of the program were before every link of this one.
+    let mut old = sittings.clone();
+    for facts in &mut old[..2] {
+        facts.here = None;
+    }
+    let of_old = Over {
+        raw: pressure(120, Some(at(5)), None),
+        received: 29,
+        opened: 28,
+        first: true,
+        skew: None,
+        sittings: &old[..2],
+    };
+    assert_eq!(of_shared(of_old), Shared::Outside);
+}
+
+#[test]
+fn a_clock_that_was_set_since_the_last_look_gives_nobody_the_benefit_of_the_doubt() {
+    let sittings = [
+        sitting(1, Some(alice()), 0, Some(10)),
+        sitting(2, Some(alice()), 20, None),
+    ];
+    let copy = copy();
+    let told = |last: i64| {
+        let packet = packet(LinkId(1), &store_cuff(), pressure(120, Some(at(5)), None), at(22));
+        let look = |minutes, when| Look {
+            skew: TimeDelta::minutes(minutes),
+            at: at(when),
+        };
+        let facts = SharedFacts {
+            sittings: &sittings,
+            copy: &copy,
+            zone: copy.zone().unwrap(),
+            opened: monotonic(21),
+            heard: monotonic(22),
+            looks: Looks {
+                now: LinkClock::Read(look(0, 21)),
+                last: Some(look(last, -60)),
+            },
+            first_on_link: true,
+            now: at(22),
+        };
+        shared(&packet, facts)
+    };
+    assert_eq!(kept_in(&told(0)), Some(1), "it ran on");
+    assert_eq!(told(-240), Shared::Outside, "it was set, nobody knows when");
+}
+
+#[test]
+fn a_record_of_a_clock_that_was_set_is_marked_so() {
+    let mut row = row(&plain_cuff(), pressure(120, Some(at(-10)), None), None, true, 1);
+    row.link.looks = seen(Some(TimeDelta::zero()));
+    row.link.looks.last = Some(Look {
+        skew: TimeDelta::hours(4),
+        at: at(-24 * 60),
+    });
+    let reading = outbox(settlement(&row, None, &copy(), at(0)));
+    assert_eq!(
+        (reading.time.at, reading.time.quality),
+        (at(-10), TimeQuality::SkewUncertain)
+    );
+}
+
+#[test]
+fn setting_the_gateways_clock_back_makes_no_link_older_or_newer() {
+    // The wall clock was put back by an hour between identification and link: the link is still the later one.
+    let mut facts = sitting(1, Some(alice()), 0, None);
+    facts.identified_at = at(60);
+    facts.sitting.began = at(60);
+    assert_eq!(kept_in(&clockless(2, 1, true, &[facts.clone()])), Some(1));
+    // And forth: a link that stood before the identification does not become the person's.
+    facts.identified_at = at(-60);
+    facts.sitting.began = at(-60);
+    assert_eq!(clockless(2, -1, true, &[facts]), Shared::Outside);
+    // A sitting of an earlier run is over, whatever a clock that was put back says.
+    let mut old = sitting(1, Some(alice()), 0, Some(40));
+    old.here = None;
+    assert_eq!(clockless(2, 1, true, &[old]), Shared::Outside);
+}
+
+#[test]
+fn nothing_is_settled_before_the_clock_of_its_link_is_known() {
+    let alices = kept_sitting(alice(), false);
+    let mut shared = row(&store_cuff(), pressure(120, Some(at(-1)), None), Some(1), false, 1);
+    let mut personal = row(&plain_cuff(), pressure(120, Some(at(-10)), None), None, false, 1);
+    for row in [&mut shared, &mut personal] {
+        row.link.looks.now = LinkClock::Pending;
+    }
+    assert_eq!(settlement(&shared, Some(&alices), &copy(), at(0)), Decision::Wait);
+    assert_eq!(settlement(&personal, None, &copy(), at(0)), Decision::Wait);
+    let skew = TimeDelta::minutes(4);
+    personal.link.looks = seen(Some(skew));
+    let reading = outbox(settlement(&personal, None, &copy(), at(0)));
+    assert_eq!(
+        (reading.time.at, reading.time.quality, reading.time.correction_s),
+        (at(-6), TimeQuality::SkewCorrected, 240)
+    );
+    shared.link.looks = seen(Some(-skew));
+    let reading = outbox(settlement(&shared, Some(&alices), &copy(), at(0)));
+    assert_eq!(reading.time.at, at(-5));
+}
+
+#[test]
+fn a_guess_that_a_stop_left_behind_counts_only_if_the_meters_time_agrees() {
+    let mut alices = kept_sitting(alice(), false);
+    alices.ended_at = Some(at(-2));
+    let left = |shows: i64| {
+        let mut row = row(&store_cuff(), pressure(120, Some(at(shows)), None), Some(1), true, 1);
+        row.provisional = true;
+        row.link.unclean = true;
+        settlement(&row, Some(&alices), &copy(), at(0))
+    };
+    assert_eq!(outbox(left(-3)).member, alice());
+    for outside in [-11, -1] {
+        assert_eq!(forgotten(left(outside)), Counter::OutsideSitting);
+    }
+}
+
+#[test]
+fn a_receipt_by_a_clock_older_than_the_grant_is_kept_aside_and_not_forgotten() {
+    let long_ago = at(-400 * 24 * 60);
+    let received_long_ago = |meter: &Meter, sitting: Option<u128>, trusted: bool| {
+        let mut row = row(meter, pressure(120, None, None), sitting, true, 1);
+        row.packet.received_at = long_ago;
+        row.packet.clock_trusted = trusted;
+        row
+    };
+    let alices = kept_sitting(alice(), false);
+    let of_sitting = |trusted| {
+        settlement(
+            &received_long_ago(&store_cuff(), Some(1), trusted),
+            Some(&alices),
+            &copy(),
+            at(0),
+        )
+    };
+    assert_eq!(aside(of_sitting(false)), (Reason::TimeUnknown, Some(alice())));
+    assert_eq!(forgotten(of_sitting(true)), Counter::NoConsent);
+    let mut known = copy();
+    let mut bound = binding(104, &plain_cuff(), alice(), None);
+    bound.only_ever_this_person = true;
+    known.put_binding(bound);
+    let personal = |trusted| settlement(&received_long_ago(&plain_cuff(), None, trusted), None, &known, at(0));
+    assert_eq!(aside(personal(false)), (Reason::TimeUnknown, Some(alice())));
+    assert_eq!(forgotten(personal(true)), Counter::NoConsent);
+    // Of somebody who does not consent at all, nothing is kept by any clock.
+    let bobs = kept_sitting(bob(), false);
+    let row = received_long_ago(&store_cuff(), Some(1), false);
+    assert_eq!(
+        forgotten(settlement(&row, Some(&bobs), &copy(), at(0))),
+        Counter::NoConsent
+    );
+}
+
+#[test]
+fn a_receipt_by_a_clock_that_is_not_believed_is_not_shown_as_refused() {
+    let copy = copy();
+    let mut packet = packet(LinkId(1), &store_cuff(), pressure(120, None, None), at(-400 * 24 * 60));
+    packet.clock_trusted = false;
+    let sittings = [sitting(1, Some(alice()), 0, None)];
+    let facts = SharedFacts {
+        sittings: &sittings,
+        copy: &copy,
+        zone: copy.zone().unwrap(),
+        opened: monotonic(1),
+        heard: monotonic(2),
+        looks: seen(None),
+        first_on_link: true,
+        now: packet.received_at,
+    };
+    assert_eq!(kept_in(&shared(&packet, facts)), Some(1));
 }
 
 proptest! {
@@ -567,11 +823,12 @@ proptest! {
         length in prop::option::of(1_i64..40),
         opened in -30_i64..0,
         first: bool,
+        skew in prop::option::of((-40_i64..40).prop_map(TimeDelta::minutes)),
         personal: bool,
     ) {
         let member = [None, Some(alice()), Some(bob())][usize::from(whose)];
         let sittings = [sitting(1, member, from, length.map(|length| from + length))];
-        let kept = of_shared(Over { raw: raw.clone(), received: 0, opened, first, sittings: &sittings });
+        let kept = of_shared(Over { raw: raw.clone(), received: 0, opened, first, skew, sittings: &sittings });
         // Written down only for the one who consented.
         prop_assert!(kept_in(&kept).is_none() || member == Some(alice()));
         let meter = if personal { home_cuff() } else { plain_cuff() };

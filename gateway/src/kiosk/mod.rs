@@ -18,8 +18,11 @@ mod tests;
 mod text;
 
 pub use self::guard::guard;
+pub(crate) use self::problem::page;
 pub use self::problem::{Problem, not_found};
 pub use self::routes::routes;
 pub use self::settings::KioskTimings;
 pub use self::shell::Kiosk;
 pub use self::text::Language;
+#[cfg(test)]
+pub(crate) use self::text::tests as catalogue_tests;

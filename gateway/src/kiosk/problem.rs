@@ -94,7 +94,7 @@ pub async fn not_found(headers: HeaderMap) -> Response {
 }
 
 /// Draws a page. Templates of this crate only fail if their writer does, and a `String` does not.
-pub(super) fn page(template: &impl Template) -> Response {
+pub(crate) fn page(template: &impl Template) -> Response {
     match template.render() {
         Ok(html) => Html(html).into_response(),
         Err(error) => {

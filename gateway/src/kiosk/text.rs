@@ -57,7 +57,7 @@ impl Language {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
@@ -66,7 +66,7 @@ mod tests {
     const EN_FILE: &str = include_str!("../../locales/en/kiosk.ftl");
 
     /// Keys with the names of their arguments. The catalogue keeps to one line per message, which this reads.
-    fn messages(file: &str) -> BTreeMap<String, BTreeSet<String>> {
+    pub(crate) fn messages(file: &str) -> BTreeMap<String, BTreeSet<String>> {
         let mut messages = BTreeMap::new();
         for line in file
             .lines()

@@ -15,12 +15,13 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admit::{chain, offered};
-use crate::attribute::{Heard, Shared, SharedFacts, shared};
+use crate::attribute::{Heard, Shared, SharedFacts, consenting_link, shared};
 use crate::board::Board;
 use crate::clock_trust::ClockTrust;
 use crate::sitting::{Desk, ReadingState};
 use crate::spool::{
-    Capture, Captured, Counter, Disposition, LinkEnd, LinkId, NewPacket, SAME_READING_WITHIN, Spool, SpoolError,
+    Capture, Captured, Counter, Disposition, LinkClock, LinkEnd, LinkId, Look, Looks, NewPacket, SAME_READING_WITHIN,
+    Spool, SpoolError, SpoolRow,
 };
 
 /// Messages that wait for a commit. A full queue holds the link back; the bus keeps what comes meanwhile.
@@ -29,6 +30,9 @@ pub(crate) const QUEUE: usize = 512;
 const BATCH: usize = 256;
 /// Packets of one link by which repeated ones are recognised without the spool.
 const REMEMBERED: usize = 64;
+/// Packets of one link that wait in memory for the meter's clock. Reading that takes a few seconds at most, and no cuff
+/// sends so many in them; beyond, packets are looked at as if the meter had no clock.
+const MAX_WAITING: usize = 256;
 /// Pause before a commit that failed for want of space is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -39,7 +43,14 @@ pub(crate) enum Message {
     Opened {
         link: LinkId,
         meter: Arc<Meter>,
-        at: DateTime<Utc>,
+        /// When, by the monotonic clock.
+        at: Duration,
+    },
+    /// What is known of the meter's clock is decided, once for each link; and what was seen of it before.
+    Clock {
+        link: LinkId,
+        clock: LinkClock,
+        last: Option<Look>,
     },
     /// A value came.
     Packet {
@@ -47,6 +58,8 @@ pub(crate) enum Message {
         characteristic: u16,
         raw: Vec<u8>,
         received_at: DateTime<Utc>,
+        /// The same instant by the monotonic clock.
+        heard: Duration,
     },
     /// Answered when everything before is durable.
     Flush { done: oneshot::Sender<()> },
@@ -74,7 +87,10 @@ pub(crate) struct CaptureTask {
 #[derive(Debug)]
 pub(crate) struct LinkMemory {
     meter: Arc<Meter>,
-    opened_at: DateTime<Utc>,
+    opened: Duration,
+    looks: Looks,
+    /// Packets that came before the meter's clock was known; of shared meters only.
+    waiting: Vec<Waiting>,
     /// Different records so far; of shared meters only.
     records: u32,
     recent: VecDeque<(u16, Vec<u8>, DateTime<Utc>)>,
@@ -82,8 +98,24 @@ pub(crate) struct LinkMemory {
     held: Option<(NewPacket, Shared)>,
 }
 
+/// A shared meter's packet that waits for the meter's clock.
+#[derive(Debug)]
+struct Waiting {
+    packet: NewPacket,
+    heard: Duration,
+    first_on_link: bool,
+    /// It is written down already, because a consenting member's link brought it.
+    row: Option<SpoolRow>,
+}
+
 /// What the desk is told after the commit.
 enum Notice {
+    /// This waiting packet was written down.
+    Wrote {
+        item: usize,
+        link: LinkId,
+        waiting: usize,
+    },
     Show {
         item: usize,
         sitting: carepost_domain::id::SittingId,
@@ -126,7 +158,12 @@ impl CaptureTask {
                 Message::Opened { link, meter, at } => {
                     let memory = LinkMemory {
                         meter,
-                        opened_at: at,
+                        opened: at,
+                        looks: Looks {
+                            now: LinkClock::Pending,
+                            last: None,
+                        },
+                        waiting: Vec::new(),
                         records: 0,
                         recent: VecDeque::new(),
                         held: None,
@@ -138,11 +175,30 @@ impl CaptureTask {
                     characteristic,
                     raw,
                     received_at,
+                    heard,
                 } => {
-                    self.packet(link, characteristic, raw, received_at, &mut items, &mut notices);
+                    let packet = self.new_packet(link, characteristic, raw, received_at);
+                    if let Some(packet) = packet {
+                        self.packet(packet, heard, &mut items, &mut notices);
+                    }
+                }
+                Message::Clock { link, clock, last } => {
+                    // What waits must know its rows.
+                    if !self.commit(&mut items, &mut notices, hard).await? {
+                        return Ok(false);
+                    }
+                    self.clock(link, Looks { now: clock, last }, &mut items, &mut notices);
                 }
                 Message::Flush { done } => answers.push(done),
                 Message::Closed { link, end, done } => {
+                    if !self.commit(&mut items, &mut notices, hard).await? {
+                        return Ok(false);
+                    }
+                    let unknown = Looks {
+                        now: LinkClock::Unknown,
+                        last: None,
+                    };
+                    self.clock(link, unknown, &mut items, &mut notices);
                     if !self.commit(&mut items, &mut notices, hard).await? {
                         return Ok(false);
                     }
@@ -161,28 +217,30 @@ impl CaptureTask {
         Ok(true)
     }
 
-    fn packet(
-        &mut self,
+    fn new_packet(
+        &self,
         link: LinkId,
         characteristic: u16,
         raw: Vec<u8>,
         received_at: DateTime<Utc>,
-        items: &mut Vec<Capture>,
-        notices: &mut Vec<Notice>,
-    ) {
-        let Some(memory) = self.links.get_mut(&link) else {
-            return;
-        };
-        let mut packet = NewPacket {
+    ) -> Option<NewPacket> {
+        Some(NewPacket {
             link,
-            meter: memory.meter.id,
+            meter: self.links.get(&link)?.meter.id,
             characteristic,
             raw,
             received_at,
             clock_trusted: self.trust.is_trusted(),
             sitting: None,
             nonce: u64::from_be_bytes(self.entropy.bytes()),
+        })
+    }
+
+    fn packet(&mut self, mut packet: NewPacket, heard: Duration, items: &mut Vec<Capture>, notices: &mut Vec<Notice>) {
+        let Some(memory) = self.links.get_mut(&packet.link) else {
+            return;
         };
+        let link = packet.link;
         let copy = self.spool.down();
         if memory.meter.role == MeterRole::Personal {
             // The owners may have withdrawn since the link was opened: then nothing more is written down.
@@ -197,7 +255,7 @@ impl CaptureTask {
             return;
         }
         // A context is nothing without its measurement's row; the spool finds it.
-        if characteristic == uuid16::GLUCOSE_CONTEXT {
+        if packet.characteristic == uuid16::GLUCOSE_CONTEXT {
             items.push(Capture::Keep(packet));
             return;
         }
@@ -210,41 +268,68 @@ impl CaptureTask {
             sittings: &sittings,
             copy: &copy,
             zone,
-            opened_at: memory.opened_at,
+            opened: memory.opened,
+            heard,
+            looks: memory.looks,
             first_on_link: memory.records == 0,
             now: self.clock.now(),
         };
-        let decided = shared(&packet, facts);
         memory.records = memory.records.saturating_add(1);
-        let counted = |counter| Capture::Count { link, counter };
-        match decided {
-            Shared::Keep { sitting, heard } => {
-                packet.sitting = Some(sitting);
-                if let Some(heard) = heard {
-                    notices.push(Notice::Show {
-                        item: items.len(),
-                        sitting,
-                        heard,
-                    });
-                }
-                items.push(Capture::Keep(packet));
-            }
-            Shared::Outside => items.push(counted(Some(Counter::OutsideSitting))),
-            Shared::Undecodable => items.push(counted(Some(Counter::UndecodableForgotten))),
-            Shared::AtLinkEnd(later) => {
-                items.push(counted(None));
-                memory.held = Some((packet, *later));
-            }
-            now @ (Shared::Anonymous { .. } | Shared::NoConsent { .. }) => {
-                items.push(counted(None));
-                notices.push(Notice::Memory { shared: now, packet });
-            }
+        if memory.looks.now != LinkClock::Pending || memory.waiting.len() >= MAX_WAITING {
+            memory.place(packet, None, facts, items, notices);
+            return;
+        }
+        let first_on_link = facts.first_on_link;
+        if let Some(sitting) = consenting_link(&packet, facts) {
+            packet.sitting = Some(sitting);
+            notices.push(Notice::Wrote {
+                item: items.len(),
+                link,
+                waiting: memory.waiting.len(),
+            });
+            items.push(Capture::KeepForNow(packet.clone()));
+        }
+        memory.waiting.push(Waiting {
+            packet,
+            heard,
+            first_on_link,
+            row: None,
+        });
+    }
+
+    /// Takes the last word on the clock of a link, and looks at what waited for it. Only the first word counts.
+    fn clock(&mut self, link: LinkId, looks: Looks, items: &mut Vec<Capture>, notices: &mut Vec<Notice>) {
+        let Some(memory) = self.links.get_mut(&link) else {
+            return;
+        };
+        if memory.looks.now != LinkClock::Pending {
+            return;
+        }
+        memory.looks = looks;
+        let now = self.clock.now();
+        items.push(Capture::Clock { link, clock: looks.now });
+        let copy = self.spool.down();
+        // A shared meter's packets wait only where there is a zone.
+        let Some(zone) = copy.zone() else { return };
+        let sittings = self.desk.sittings();
+        for waiting in std::mem::take(&mut memory.waiting) {
+            let facts = SharedFacts {
+                sittings: &sittings,
+                copy: &copy,
+                zone,
+                opened: memory.opened,
+                heard: waiting.heard,
+                looks,
+                first_on_link: waiting.first_on_link,
+                now,
+            };
+            memory.place(waiting.packet, waiting.row, facts, items, notices);
         }
     }
 
     /// Makes the items durable and then tells the desk. False if `hard` was cancelled first.
     async fn commit(
-        &self,
+        &mut self,
         items: &mut Vec<Capture>,
         notices: &mut Vec<Notice>,
         hard: &CancellationToken,
@@ -278,19 +363,35 @@ impl CaptureTask {
         items.clear();
         for notice in notices.drain(..) {
             match notice {
+                Notice::Wrote { item, link, waiting } => {
+                    let waiting = self
+                        .links
+                        .get_mut(&link)
+                        .and_then(|memory| memory.waiting.get_mut(waiting));
+                    if let (Some(waiting), Some(Captured::Spooled(row))) = (waiting, captured.get(item)) {
+                        waiting.row = Some(*row);
+                    }
+                }
                 Notice::Show { item, sitting, heard } => {
                     // One that joined another is shown already.
-                    if let Some(Captured::Spooled(_)) = captured.get(item) {
+                    if let Some(Captured::Spooled(_) | Captured::Seated(_)) = captured.get(item) {
                         self.desk.show_new(sitting, offered(heard, ReadingState::Arrived));
                     }
                 }
-                Notice::Memory { shared, packet } => self.show_from_memory(shared, packet),
+                // What the person has asked to keep meanwhile goes with the next commit.
+                Notice::Memory { shared, packet } => {
+                    items.extend(self.show_from_memory(shared, packet).map(Capture::Keep));
+                }
             }
         }
-        Ok(true)
+        if items.is_empty() {
+            return Ok(true);
+        }
+        Box::pin(self.commit(items, notices, hard)).await
     }
 
-    fn show_from_memory(&self, shared: Shared, mut packet: NewPacket) {
+    /// Shows what is kept nowhere. A packet that comes back is to be kept after all.
+    fn show_from_memory(&self, shared: Shared, mut packet: NewPacket) -> Option<NewPacket> {
         match shared {
             Shared::Anonymous { sitting, heard } => {
                 let state = heard
@@ -299,13 +400,15 @@ impl CaptureTask {
                     .as_ref()
                     .map_or_else(|reason| ReadingState::Unusable(*reason), |_| ReadingState::NotKept);
                 self.desk.show(sitting, offered(heard, state));
+                None
             }
             Shared::NoConsent { sitting, heard } => {
                 packet.sitting = Some(sitting);
-                self.desk.remember_unkept(sitting, packet);
+                let to_keep = self.desk.remember_unkept(sitting, packet);
                 self.desk.show(sitting, offered(heard, ReadingState::NoConsent));
+                to_keep
             }
-            Shared::Keep { .. } | Shared::AtLinkEnd(_) | Shared::Outside | Shared::Undecodable => {}
+            Shared::Keep { .. } | Shared::AtLinkEnd(_) | Shared::Outside | Shared::Undecodable => None,
         }
     }
 
@@ -314,8 +417,12 @@ impl CaptureTask {
             && let Some((packet, shared)) = memory.held
             && memory.records == 1
             && end == LinkEnd::Clean
+            && let Some(packet) = self.show_from_memory(shared, packet)
         {
-            self.show_from_memory(shared, packet);
+            let mut items = vec![Capture::Keep(packet)];
+            if !self.commit(&mut items, &mut Vec::new(), hard).await? {
+                return Ok(());
+            }
         }
         loop {
             match self.spool.close_link(link, end, self.clock.now()).await {
@@ -333,6 +440,53 @@ impl CaptureTask {
 }
 
 impl LinkMemory {
+    /// Says what becomes of a shared meter's packet, once the meter's clock is known or known to be unknown. `row` is where
+    /// it is written down already.
+    fn place(
+        &mut self,
+        mut packet: NewPacket,
+        row: Option<SpoolRow>,
+        facts: SharedFacts<'_>,
+        items: &mut Vec<Capture>,
+        notices: &mut Vec<Notice>,
+    ) {
+        let link = packet.link;
+        let decided = shared(&packet, facts);
+        // The spool counts a row on its link by itself.
+        let dropped = |counter| match row {
+            Some(row) => Capture::Discard { row, counter },
+            None => Capture::Count { link, counter },
+        };
+        match decided {
+            Shared::Keep { sitting, heard } => {
+                packet.sitting = Some(sitting);
+                if let Some(heard) = heard {
+                    notices.push(Notice::Show {
+                        item: items.len(),
+                        sitting,
+                        heard,
+                    });
+                }
+                items.push(match row {
+                    Some(row) => Capture::Seat { row, sitting },
+                    None => Capture::Keep(packet),
+                });
+            }
+            Shared::Outside => items.push(dropped(Some(Counter::OutsideSitting))),
+            Shared::Undecodable => items.push(dropped(Some(Counter::UndecodableForgotten))),
+            Shared::AtLinkEnd(later) => {
+                items.push(dropped(None));
+                packet.sitting = None;
+                self.held = Some((packet, *later));
+            }
+            now @ (Shared::Anonymous { .. } | Shared::NoConsent { .. }) => {
+                items.push(dropped(None));
+                packet.sitting = None;
+                notices.push(Notice::Memory { shared: now, packet });
+            }
+        }
+    }
+
     /// Whether equal bytes came on this link within the last 60 s; if not, remembers them. In memory, because packets of
     /// anonymous sittings are nowhere else.
     fn repeats(&mut self, packet: &NewPacket) -> bool {

@@ -1,19 +1,22 @@
 //! Meters over Bluetooth: btleplug and everything that must be known about it, in one place (page 3, section 3).
 //!
-//! One task owns the adapter. It scans, with rests; connects one registered meter at a time; and builds the way to the
-//! adapter anew when it is lost, because btleplug does not say so. What comes from a meter goes straight to the capture
-//! task.
+//! One task owns the adapters. On each of them it scans, with rests; connects one registered meter at a time; and builds
+//! the way to the adapter anew when it is lost. What comes from a meter goes straight to the capture task.
+//! [`turn::Turns`] lends the adapters to whoever pairs a meter.
 
 mod capture;
+mod claims;
 mod connect;
 mod scan;
+mod seen;
 mod session;
+mod supervise;
+pub mod turn;
+mod watch;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use btleplug::api::{Central as _, Manager as _};
-use btleplug::platform::{Adapter, Manager};
 use carepost_daemon::{CancellationToken, Clock, Entropy};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -24,11 +27,8 @@ use crate::config::Bluetooth;
 use crate::sitting::Desk;
 use crate::spool::{Counter, Disposition, Spool, SpoolError};
 
-use capture::{CaptureTask, Message};
-use scan::Scanner;
-
-/// Longest pause before the way to the adapter is built anew.
-const REBUILD_MAX: Duration = Duration::from_secs(60);
+use capture::CaptureTask;
+use turn::Turns;
 
 /// Everything that the link tasks use.
 #[derive(Debug, Clone)]
@@ -45,11 +45,13 @@ pub struct LinkParts {
     pub trust: ClockTrust,
     /// Where to say how it goes.
     pub board: Board,
+    /// Who else wants the adapters.
+    pub turns: Turns,
     /// Configuration.
     pub settings: Bluetooth,
 }
 
-/// The two tasks of this module: the one that owns the adapter, and the one that writes packets down. The second ends
+/// The two tasks of this module: the one that owns the adapters, and the one that writes packets down. The second ends
 /// after the first.
 pub fn tasks(
     parts: LinkParts,
@@ -70,7 +72,7 @@ pub fn tasks(
         links: HashMap::new(),
     };
     let capture = task.run(queue, hard.clone());
-    (supervise(parts, packets, soft, hard), capture)
+    (supervise::run(parts, packets, soft, hard), capture)
 }
 
 /// Makes a known panic of btleplug's a line in the log. Dropping one of its streams starts a task that unwraps the answer
@@ -105,9 +107,12 @@ pub(crate) enum LinkFault {
     /// The stream of events ended.
     #[error("the stream of adapter events ended")]
     EventsEnded,
-    /// There is no adapter of that name.
+    /// There is no adapter that may be used.
     #[error("there is no Bluetooth adapter{}", if name.is_empty() { String::new() } else { format!(" {name}") })]
     NoAdapter { name: String },
+    /// The Bluetooth service went or came anew: whatever was known of its objects is not true any more.
+    #[error("the Bluetooth service has gone")]
+    ServiceLost,
     /// The spool failed.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -122,7 +127,11 @@ impl LinkFault {
         match self {
             Self::Spool(error) => error.disposition() == Disposition::Retry,
             Self::CaptureGone => false,
-            Self::Bus { .. } | Self::NoAnswer { .. } | Self::EventsEnded | Self::NoAdapter { .. } => true,
+            Self::Bus { .. }
+            | Self::NoAnswer { .. }
+            | Self::EventsEnded
+            | Self::NoAdapter { .. }
+            | Self::ServiceLost => true,
         }
     }
 
@@ -166,71 +175,6 @@ pub(crate) async fn within<T>(
             after_ms: limit_ms,
         }),
     }
-}
-
-async fn supervise(
-    parts: LinkParts,
-    packets: mpsc::Sender<Message>,
-    soft: CancellationToken,
-    hard: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut scanner = Scanner::new(parts.clone(), packets, soft.clone(), hard);
-    let mut pause = Duration::from_millis(parts.settings.rebuild_ms);
-    while !soft.is_cancelled() {
-        let adapter = tokio::select! {
-            found = find_adapter(&parts.settings) => found,
-            () = soft.cancelled() => break,
-        };
-        let fault = match adapter {
-            Ok(adapter) => {
-                let since = parts.clock.monotonic();
-                // Ends by itself soon after `soft`: it has meters to disconnect first.
-                match scanner.operate(&adapter).await {
-                    Ok(()) => break,
-                    Err(fault) => {
-                        if parts.clock.monotonic().saturating_sub(since) > REBUILD_MAX {
-                            pause = Duration::from_millis(parts.settings.rebuild_ms);
-                        }
-                        fault
-                    }
-                }
-            }
-            Err(fault) => fault,
-        };
-        if !fault.may_pass() {
-            return Err(fault.into());
-        }
-        let state = fault.state();
-        if parts.board.link() != state {
-            tracing::warn!(
-                error = crate::admit::chain(&fault),
-                "meters cannot be read; trying again"
-            );
-            parts.board.set_link(state);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = soft.cancelled() => break,
-        }
-        pause = (pause * 2).min(REBUILD_MAX);
-    }
-    parts.board.set_link(LinkState::Stopped);
-    Ok(())
-}
-
-async fn find_adapter(settings: &Bluetooth) -> Result<Adapter, LinkFault> {
-    let manager = within(settings.probe_ms, "reach the bluetooth service", Manager::new()).await?;
-    let adapters = within(settings.probe_ms, "list bluetooth adapters", manager.adapters()).await?;
-    for adapter in adapters {
-        let info = within(settings.probe_ms, "ask for the adapter's name", adapter.adapter_info()).await?;
-        // "hci0 (usb:v1D6Bp0246d0540)".
-        if settings.adapter.is_empty() || info.split(' ').next() == Some(settings.adapter.as_str()) {
-            return Ok(adapter);
-        }
-    }
-    Err(LinkFault::NoAdapter {
-        name: settings.adapter.clone(),
-    })
 }
 
 #[cfg(test)]

@@ -4,27 +4,32 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::Duration;
 
-use btleplug::api::bleuuid::uuid_from_u16;
-use btleplug::api::{Central as _, CentralEvent, CentralState, Peripheral as _, PeripheralProperties, ScanFilter};
+use btleplug::api::{Central as _, CentralEvent, CentralState, Peripheral as _, ScanFilter};
 use btleplug::platform::{Adapter, Peripheral, PeripheralId};
 use carepost_daemon::CancellationToken;
 use carepost_domain::id::MeterId;
 use carepost_domain::meter::{Address, AddressType, Meter, MeterRole};
-use carepost_gatt::uuid16;
+use carepost_domain::quirks::{QuirkTable, Support, Traits};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::capture::Message;
-use super::session::{self, SessionEnd, SessionParts};
+use super::claims::Claims;
+use super::seen::{Seen, address_of, path_of};
+use super::session::{self, Ended, Kept, SessionEnd, SessionParts};
+use super::turn::Share;
+use super::watch::News;
 use super::{LinkFault, LinkParts, count, within};
-use crate::board::LinkState;
+use crate::board::{LinkState, Nearby};
 use crate::spool::{Counter, LinkEnd};
 
 /// Devices whose kind is remembered; when there are more, all are looked at again.
 const MAX_CLASSES: usize = 1_024;
-/// An unregistered meter is counted once in this time.
-const UNREGISTERED_AGAIN: Duration = Duration::from_secs(60 * 60);
+/// How often a device that nobody registered is asked for its name and strength while it advertises.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How often the adapter is asked whether it is there, during a scan: nothing says so when nobody is near.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) type Events = Pin<Box<dyn Stream<Item = CentralEvent> + Send>>;
 
@@ -33,30 +38,36 @@ pub(super) type Events = Pin<Box<dyn Stream<Item = CentralEvent> + Send>>;
 enum Class {
     /// A meter of the copy.
     Registered(MeterId),
-    /// Advertises a standard service, and nobody registered it.
-    Unregistered,
+    /// A meter that nobody registered; looked at then.
+    Unregistered(Instant),
     /// Something else, as far as is known.
     Other,
 }
 
-/// Owns the adapter while it is there.
-#[derive(Debug)]
+/// Owns one adapter while it is there.
 pub(super) struct Scanner {
     parts: LinkParts,
     packets: mpsc::Sender<Message>,
     soft: CancellationToken,
     hard: CancellationToken,
+    /// The adapter's name.
+    name: String,
+    claims: Claims,
+    news: watch::Receiver<News>,
+    /// What the news were when this scanner began.
+    began_with: (u64, u64),
     classes: HashMap<PeripheralId, Class>,
     /// Revision of the copy that `classes` were found with.
     classes_of: u64,
-    not_before: HashMap<MeterId, Instant>,
-    counted: HashMap<PeripheralId, Instant>,
+    /// Sessions that outlive their links.
+    kept: HashMap<MeterId, Kept>,
 }
 
 /// A meter to be connected now.
 struct Due {
     meter: Meter,
     peripheral: Peripheral,
+    seen: Seen,
 }
 
 impl Scanner {
@@ -65,16 +76,23 @@ impl Scanner {
         packets: mpsc::Sender<Message>,
         soft: CancellationToken,
         hard: CancellationToken,
+        name: String,
+        claims: Claims,
+        news: watch::Receiver<News>,
     ) -> Self {
+        let began_with = marks(&news, &name);
         Self {
             parts,
             packets,
             soft,
             hard,
+            name,
+            claims,
+            news,
+            began_with,
             classes: HashMap::new(),
             classes_of: 0,
-            not_before: HashMap::new(),
-            counted: HashMap::new(),
+            kept: HashMap::new(),
         }
     }
 
@@ -83,6 +101,9 @@ impl Scanner {
         let settings = self.parts.settings.clone();
         let mut events = within(settings.probe_ms, "follow the adapter", adapter.events()).await?;
         while !self.soft.is_cancelled() {
+            let Some(share) = self.share(&mut events).await? else {
+                break;
+            };
             within(settings.probe_ms, "ask for the adapter", adapter.adapter_info()).await?;
             let state = within(
                 settings.probe_ms,
@@ -92,29 +113,91 @@ impl Scanner {
             .await?;
             if state != CentralState::PoweredOn {
                 // Scanning would switch it on, against the wish of whoever switched it off.
-                if self.parts.board.link() != LinkState::AdapterOff {
-                    tracing::warn!("bluetooth adapter is switched off");
-                    self.parts.board.set_link(LinkState::AdapterOff);
+                if self.parts.board.adapter(&self.name) != Some(LinkState::AdapterOff) {
+                    tracing::warn!(adapter = self.name, "bluetooth adapter is switched off");
+                    self.say(LinkState::AdapterOff);
                 }
+                drop(share);
                 self.rest(&mut events, settings.rebuild_ms).await?;
                 continue;
             }
-            let due = self.scan(adapter, &mut events).await?;
+            let due = match self.calling() {
+                Some(due) => Some(due),
+                None => self.scan(adapter, &mut events).await?,
+            };
             match due {
                 Some(due) => self.read(due, &mut events).await?,
-                None => self.rest(&mut events, settings.pause_ms).await?,
+                None => {
+                    drop(share);
+                    self.rest(&mut events, settings.pause_ms).await?;
+                }
             }
         }
         Ok(())
     }
 
-    /// One scan: until a meter is due, the scan's time is over or `soft` is cancelled. The adapter does not scan when this
-    /// returns.
+    fn say(&self, state: LinkState) {
+        self.parts.board.set_adapter(&self.name, state);
+    }
+
+    /// Waits for this scanner's share of the radio, while adapter events are taken care of. Nothing at a stop.
+    async fn share(&mut self, events: &mut Events) -> Result<Option<Share>, LinkFault> {
+        if self.parts.turns.is_wanted() {
+            tracing::info!(adapter = self.name, "adapter is left to whoever pairs a meter");
+            self.say(LinkState::Lent);
+        }
+        let turns = self.parts.turns.clone();
+        let mut share = std::pin::pin!(turns.share());
+        loop {
+            // All branches are cancel-safe; the request is polled to its end.
+            tokio::select! {
+                share = &mut share => return Ok(Some(share)),
+                event = events.next() => {
+                    event.ok_or(LinkFault::EventsEnded)?;
+                }
+                Ok(()) = self.news.changed() => self.heard()?,
+                () = self.soft.cancelled() => return Ok(None),
+            }
+        }
+    }
+
+    /// Whether the news say that this adapter is lost.
+    fn heard(&self) -> Result<(), LinkFault> {
+        let (service, removed) = marks(&self.news, &self.name);
+        if service != self.began_with.0 {
+            Err(LinkFault::ServiceLost)
+        } else if removed != self.began_with.1 {
+            let name = self.name.clone();
+            Err(LinkFault::NoAdapter { name })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A meter whose kept session heard something outside of a link of ours.
+    fn calling(&mut self) -> Option<Due> {
+        let copy = self.parts.spool.down();
+        let now = self.parts.clock.now();
+        // Of a meter that may not be read any more, nothing is heard either.
+        self.kept
+            .retain(|meter, _| copy.meter(*meter).is_some_and(|meter| copy.may_read(meter, now)));
+        let called = |(meter, kept): (&MeterId, &mut Kept)| kept.drain().then_some((*meter, kept.peripheral()));
+        let (meter, peripheral) = self.kept.iter_mut().find_map(called)?;
+        self.claims.hasten(meter);
+        Some(Due {
+            meter: copy.meter(meter)?.clone(),
+            peripheral,
+            seen: Seen::default(),
+        })
+    }
+
+    /// One scan: until a meter is due, the scan's time is over, the adapter is wanted elsewhere or `soft` is cancelled. The
+    /// adapter does not scan when this returns.
     async fn scan(&mut self, adapter: &Adapter, events: &mut Events) -> Result<Option<Due>, LinkFault> {
         let settings = self.parts.settings.clone();
-        if self.parts.board.link() != LinkState::Scanning {
-            tracing::info!("scanning for meters");
-            self.parts.board.set_link(LinkState::Scanning);
+        if self.parts.board.adapter(&self.name) != Some(LinkState::Scanning) {
+            tracing::info!(adapter = self.name, "scanning for meters");
+            self.say(LinkState::Scanning);
         }
         // No filter by service: it is merged with other programs' filters anyway, and cuffs exist that do not advertise
         // what they have.
@@ -138,6 +221,8 @@ impl Scanner {
 
     async fn listen(&mut self, adapter: &Adapter, events: &mut Events) -> Result<Option<Due>, LinkFault> {
         let until = Instant::now() + Duration::from_millis(self.parts.settings.scan_ms);
+        let mut probe_at = Instant::now() + PROBE_EVERY;
+        let turns = self.parts.turns.clone();
         // Meters that BlueZ knows and that are here already: no event will come for one that is still connected.
         let known = within(self.parts.settings.probe_ms, "list devices", adapter.peripherals()).await?;
         for peripheral in known {
@@ -150,6 +235,19 @@ impl Scanner {
             let event = tokio::select! {
                 event = events.next() => event.ok_or(LinkFault::EventsEnded)?,
                 () = sleep_until(until) => return Ok(None),
+                () = sleep_until(probe_at) => {
+                    probe_at = Instant::now() + PROBE_EVERY;
+                    within(self.parts.settings.probe_ms, "ask for the adapter", adapter.adapter_info()).await?;
+                    match self.calling() {
+                        Some(due) => return Ok(Some(due)),
+                        None => continue,
+                    }
+                }
+                Ok(()) = self.news.changed() => {
+                    self.heard()?;
+                    continue;
+                }
+                () = turns.wanted() => return Ok(None),
                 () = self.soft.cancelled() => return Ok(None),
             };
             let found = match event {
@@ -181,11 +279,17 @@ impl Scanner {
             self.classes.clear();
             self.classes_of = copy.revision();
         }
+        let now = self.parts.clock.now();
         match self.classes.get(id) {
             Some(Class::Other) => return Ok(None),
-            Some(Class::Registered(meter)) if !self.is_due(*meter) => return Ok(None),
-            Some(Class::Unregistered) if !heard => return Ok(None),
-            _ => {}
+            Some(Class::Registered(meter)) => {
+                let may = copy.meter(*meter).is_some_and(|meter| copy.may_read(meter, now));
+                if !may || !self.claims.is_due(*meter, &self.name) {
+                    return Ok(None);
+                }
+            }
+            Some(Class::Unregistered(at)) if !heard || at.elapsed() < LOOK_AGAIN => return Ok(None),
+            Some(Class::Unregistered(_)) | None => {}
         }
         // Devices come and go: one that cannot be asked is not there any more.
         let limit = self.parts.settings.probe_ms;
@@ -195,47 +299,101 @@ impl Scanner {
         let Ok(Some(properties)) = within(limit, "ask for a device", peripheral.properties()).await else {
             return Ok(None);
         };
-        let meter = address_of(&properties)
+        let seen = Seen::of(&properties);
+        let address = address_of(&properties);
+        let meter = address
             .and_then(|(address, kind)| copy.meter_at(address, kind))
             .cloned();
-        let class = match &meter {
-            Some(meter) => Class::Registered(meter.id),
-            None if advertises_standard_service(&properties) => Class::Unregistered,
-            None => Class::Other,
-        };
-        self.classes.insert(id.clone(), class);
         let Some(meter) = meter else {
-            if class == Class::Unregistered {
-                self.count_unregistered(id).await?;
-            }
+            let here = heard || properties.rssi.is_some();
+            let class = match address {
+                Some(address) if self.note_stranger(id, address, seen, properties.rssi, here).await? => {
+                    Class::Unregistered(Instant::now())
+                }
+                _ => Class::Other,
+            };
+            self.classes.insert(id.clone(), class);
             return Ok(None);
         };
-        if !self.is_due(meter.id) || !copy.may_read(&meter, self.parts.clock.now()) {
+        self.classes.insert(id.clone(), Class::Registered(meter.id));
+        self.parts.board.forget_nearby(&path_of(id));
+        if !self.claims.is_due(meter.id, &self.name) || !copy.may_read(&meter, now) {
             return Ok(None);
         }
         let here = heard || properties.rssi.is_some() || peripheral.is_connected().await.unwrap_or(false);
-        Ok(here.then_some(Due { meter, peripheral }))
+        Ok(here.then_some(Due {
+            meter,
+            peripheral,
+            seen,
+        }))
     }
 
-    fn is_due(&self, meter: MeterId) -> bool {
-        self.not_before.get(&meter).is_none_or(|at| Instant::now() >= *at)
-    }
-
-    async fn count_unregistered(&mut self, id: &PeripheralId) -> Result<(), LinkFault> {
-        let now = Instant::now();
-        self.counted
-            .retain(|_, at| now.duration_since(*at) < UNREGISTERED_AGAIN);
-        if self.counted.len() < MAX_CLASSES && !self.counted.contains_key(id) {
-            self.counted.insert(id.clone(), now);
-            tracing::info!("a meter that nobody registered is near");
-            count(&self.parts.spool, Counter::UnregisteredSeen).await?;
+    /// Notes a device that nobody registered, if it is a meter of some kind: on the board for whoever wants to add it, and
+    /// counted once in a while. Answers whether it is one.
+    async fn note_stranger(
+        &mut self,
+        id: &PeripheralId,
+        address: (Address, AddressType),
+        seen: Seen,
+        rssi: Option<i16>,
+        here: bool,
+    ) -> Result<bool, LinkFault> {
+        let quirk = QuirkTable::current().find(&Traits {
+            name: &seen.name,
+            services: &seen.services,
+            ..Traits::default()
+        });
+        let kind = seen.kind();
+        let support = quirk.map_or(Support::Supported, |quirk| quirk.support);
+        if kind.is_none() && quirk.is_none() {
+            return Ok(false);
         }
-        Ok(())
+        if !here {
+            return Ok(true);
+        }
+        let (address, address_type) = address;
+        if self.claims.counts(&address.to_string()) {
+            let counter = match support {
+                Support::Supported => {
+                    tracing::info!("a meter that nobody registered is near");
+                    Counter::UnregisteredSeen
+                }
+                Support::RecognisedUnsupported => {
+                    let family = quirk.map(|quirk| quirk.family.as_str()).unwrap_or_default();
+                    tracing::info!(family, "a meter that cannot be read is near: recognised, unsupported");
+                    Counter::UnsupportedSeen
+                }
+            };
+            count(&self.parts.spool, counter).await?;
+        }
+        self.parts.board.note_nearby(Nearby {
+            address,
+            address_type,
+            name: seen.name,
+            services: seen.services,
+            rssi,
+            kind,
+            quirk: quirk.map(|quirk| quirk.id.clone()),
+            support,
+            seen_at: self.parts.clock.monotonic(),
+            adapter: self.name.clone(),
+            path: path_of(id),
+        });
+        Ok(true)
     }
 
     /// Reads one meter, while adapter events are taken care of.
     async fn read(&mut self, due: Due, events: &mut Events) -> Result<(), LinkFault> {
-        let Due { meter, peripheral } = due;
+        let Due {
+            meter,
+            peripheral,
+            seen,
+        } = due;
+        let cool_down = Duration::from_millis(self.parts.settings.cool_down_ms);
+        // Another adapter may have been faster.
+        let Some(claim) = self.claims.take(meter.id, &self.name, cool_down) else {
+            return Ok(());
+        };
         let id = peripheral.id();
         let meter_id = meter.id;
         let shared = meter.role == MeterRole::StoreShared;
@@ -246,11 +404,15 @@ impl Scanner {
             soft: self.soft.clone(),
             hard: self.hard.clone(),
             gone: watch_gone,
+            adapter: self.name.clone(),
+            seen,
         };
-        let end = {
-            let mut session = std::pin::pin!(session::run(session, meter, peripheral));
+        let kept = self.kept.remove(&meter_id);
+        let mut lost = Ok(());
+        let Ended { end, kept } = {
+            let mut session = std::pin::pin!(session::run(session, meter, peripheral, kept));
             loop {
-                // The session is never dropped half way: the other branch only feeds it.
+                // The session is never dropped half way: the other branches only feed it.
                 tokio::select! {
                     end = &mut session => break end,
                     event = events.next() => match event {
@@ -261,26 +423,40 @@ impl Scanner {
                             break session.await;
                         }
                     },
+                    Ok(()) = self.news.changed() => {
+                        lost = self.heard();
+                        if lost.is_err() {
+                            gone.send_modify(|times| *times += 1);
+                            break session.await;
+                        }
+                    }
                 }
             }
         };
         if shared {
             self.parts.desk.meter_disconnected(meter_id);
         }
-        let again = Instant::now() + Duration::from_millis(self.parts.settings.cool_down_ms);
-        self.not_before.insert(meter_id, again);
+        drop(claim);
+        if let Some(kept) = kept {
+            self.claims.keep(meter_id, &self.name);
+            self.kept.insert(meter_id, kept);
+        }
         match end {
             SessionEnd::Over { end, records } => {
                 tracing::info!(meter.id = %meter_id, records, clean = end == LinkEnd::Clean, "link is over");
-                Ok(())
             }
             SessionEnd::NotConnected(fault) => {
-                tracing::warn!(meter.id = %meter_id, error = crate::admit::chain(&fault), "meter does not connect");
-                count(&self.parts.spool, Counter::ConnectFailures).await?;
-                Ok(())
+                let reason = crate::admit::chain(&fault);
+                tracing::warn!(meter.id = %meter_id, error = reason, "meter does not connect");
+                self.parts
+                    .spool
+                    .note_connect_failure(meter_id, &reason)
+                    .await
+                    .or_else(waits)?;
             }
-            SessionEnd::Failed(fault) => Err(fault),
+            SessionEnd::Failed(fault) => return Err(fault),
         }
+        lost
     }
 
     /// Lets time pass while adapter events are taken care of, which would fill memory otherwise.
@@ -291,8 +467,11 @@ impl Scanner {
             // All branches are cancel-safe.
             tokio::select! {
                 event = events.next() => {
-                    event.ok_or(LinkFault::EventsEnded)?;
+                    if let CentralEvent::StateUpdate(CentralState::PoweredOn) = event.ok_or(LinkFault::EventsEnded)? {
+                        return Ok(());
+                    }
                 }
+                Ok(()) = self.news.changed() => self.heard()?,
                 () = &mut pause => return Ok(()),
                 () = self.soft.cancelled() => return Ok(()),
             }
@@ -300,16 +479,16 @@ impl Scanner {
     }
 }
 
-fn address_of(properties: &PeripheralProperties) -> Option<(Address, AddressType)> {
-    let kind = match properties.address_type? {
-        btleplug::api::AddressType::Public => AddressType::Public,
-        btleplug::api::AddressType::Random => AddressType::Random,
-    };
-    Some((Address::new(properties.address.into_inner()), kind))
+/// What the news say about a service and an adapter.
+fn marks(news: &watch::Receiver<News>, adapter: &str) -> (u64, u64) {
+    let news = news.borrow();
+    (news.service_lost, news.removals_of(adapter))
 }
 
-fn advertises_standard_service(properties: &PeripheralProperties) -> bool {
-    [uuid16::BLOOD_PRESSURE_SERVICE, uuid16::GLUCOSE_SERVICE]
-        .into_iter()
-        .any(|service| properties.services.contains(&uuid_from_u16(service)))
+/// A note that a full disk costs is not worth a fault.
+fn waits(error: crate::spool::SpoolError) -> Result<(), crate::spool::SpoolError> {
+    match error.disposition() {
+        crate::spool::Disposition::Retry => Ok(()),
+        crate::spool::Disposition::Stop => Err(error),
+    }
 }

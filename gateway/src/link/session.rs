@@ -1,27 +1,34 @@
 //! One link to one meter: connect, discover, subscribe, collect, and disconnect whatever happened.
 
-use std::collections::BTreeSet;
+mod about;
+mod clock;
+mod glucose;
+mod kept;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use btleplug::api::bleuuid::uuid_from_u16;
-use btleplug::api::{Characteristic, Peripheral as _, ValueNotification, WriteType};
+use btleplug::api::{Characteristic, Peripheral as _, ValueNotification};
 use btleplug::platform::Peripheral;
 use carepost_daemon::CancellationToken;
 use carepost_domain::meter::{Meter, MeterKind, MeterRole};
-use carepost_gatt::sync::{Action, Event, GlucoseSync, Outcome, Policy};
+use carepost_domain::quirks::TalkQuirks;
 use carepost_gatt::uuid16;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::capture::Message;
-use super::connect::{att_error, connect, disconnect, jittered};
+use super::connect::{connect, disconnect, jittered};
+use super::seen::Seen;
 use super::{LinkFault, LinkParts, within};
 use crate::admit::chain;
 use crate::board::LinkState;
-use crate::spool::{Disposition, LinkEnd, LinkId};
+use crate::spool::{LinkEnd, LinkId};
+
+pub(super) use kept::Kept;
 
 /// Values that are handed on together.
 const TAKE: usize = 256;
@@ -38,6 +45,23 @@ pub(super) struct SessionParts {
     pub(super) hard: CancellationToken,
     /// Changes when the adapter says that the meter was disconnected, or says nothing any more.
     pub(super) gone: watch::Receiver<u32>,
+    /// Name of the adapter.
+    pub(super) adapter: String,
+    /// What the meter says of itself on the air.
+    pub(super) seen: Seen,
+}
+
+/// What is left of a session.
+pub(super) struct Ended {
+    pub(super) end: SessionEnd,
+    /// Its notification session, if that outlives the link.
+    pub(super) kept: Option<Kept>,
+}
+
+impl Ended {
+    fn with(end: SessionEnd) -> Self {
+        Self { end, kept: None }
+    }
 }
 
 /// How it ended.
@@ -65,36 +89,60 @@ struct Session {
     link: LinkId,
     values: Values,
     subscribed: Vec<Characteristic>,
+    /// How to talk to this meter.
+    talk: TalkQuirks,
     records: u64,
     /// The bus did not answer: there is nobody to say goodbye to.
     bus_lost: bool,
 }
 
 /// Reads one meter. Not cancel-safe: it must be awaited to its end, which is bounded.
-pub(super) async fn run(mut parts: SessionParts, meter: Meter, peripheral: Peripheral) -> SessionEnd {
+pub(super) async fn run(mut parts: SessionParts, meter: Meter, peripheral: Peripheral, kept: Option<Kept>) -> Ended {
     let meter = Arc::new(meter);
     let settings = parts.link.settings.clone();
-    parts.link.board.set_link(LinkState::Connecting { meter: meter.id });
-    // Before connecting, and on the same handle that discovers: values of characteristics that another handle discovered
-    // do not reach this stream, and an indication that nobody hears is confirmed all the same.
-    let values = match within(settings.operation_ms, "listen to a meter", peripheral.notifications()).await {
-        Ok(values) => values,
-        Err(fault) => return SessionEnd::NotConnected(fault),
+    parts.say(LinkState::Connecting { meter: meter.id });
+    let talk = match about::known_talk(&parts, &meter).await {
+        Ok(talk) => talk,
+        Err(error) => return Ended::with(SessionEnd::Failed(error.into())),
     };
+    let (peripheral, values, early, mut heard_all) = match kept {
+        Some(kept) => kept.resume(),
+        None => {
+            // Before connecting, and on the same handle that discovers: values of characteristics that another handle
+            // discovered do not reach this stream, and an indication that nobody hears is confirmed all the same.
+            match within(settings.operation_ms, "listen to a meter", peripheral.notifications()).await {
+                Ok(values) => (peripheral, values, Vec::new(), false),
+                Err(fault) => return Ended::with(SessionEnd::NotConnected(fault)),
+            }
+        }
+    };
+    if talk.keep_session && !heard_all {
+        heard_all = kept::subscribe_early(&parts, meter.kind, &peripheral).await;
+    }
     if let Err(fault) = connect(&parts.link, &parts.soft, &peripheral).await {
-        return SessionEnd::NotConnected(fault);
+        let kept = heard_all.then(|| Kept::new(peripheral, values, early));
+        return Ended {
+            end: SessionEnd::NotConnected(fault),
+            kept,
+        };
     }
     parts.gone.borrow_and_update();
+    let opened = parts.link.clock.monotonic();
     let opened_at = parts.link.clock.now();
     let link = match parts.link.spool.open_link(meter.id, meter.kind, opened_at).await {
         Ok(link) => link,
         Err(error) => {
             disconnect(&parts.link, &peripheral).await;
-            return SessionEnd::Failed(error.into());
+            // What was heard already is not lost with a full disk.
+            let kept = (talk.keep_session && heard_all).then(|| Kept::new(peripheral, values, early));
+            return Ended {
+                end: SessionEnd::Failed(error.into()),
+                kept,
+            };
         }
     };
-    tracing::info!(meter.id = %meter.id, "meter is connected");
-    parts.link.board.set_link(LinkState::Reading { meter: meter.id });
+    tracing::info!(meter.id = %meter.id, adapter = parts.adapter, "meter is connected");
+    parts.say(LinkState::Reading { meter: meter.id });
     if meter.role == MeterRole::StoreShared {
         parts.link.desk.meter_connected(meter.id, meter.kind);
     }
@@ -105,23 +153,39 @@ pub(super) async fn run(mut parts: SessionParts, meter: Meter, peripheral: Perip
         link,
         values,
         subscribed: Vec::new(),
+        talk,
         records: 0,
         bus_lost: false,
     };
-    session.conduct(opened_at).await
+    let end = session.conduct(opened, early, heard_all).await;
+    let keep = session.talk.keep_session && !session.bus_lost && !session.subscribed.is_empty();
+    let kept = keep.then(|| Kept::new(session.peripheral, session.values, Vec::new()));
+    Ended { end, kept }
+}
+
+impl SessionParts {
+    fn say(&self, state: LinkState) {
+        self.link.board.set_adapter(&self.adapter, state);
+    }
 }
 
 impl Session {
-    async fn conduct(&mut self, opened_at: chrono::DateTime<chrono::Utc>) -> SessionEnd {
+    /// `early` is what a kept session heard before the link; `heard_all` that it stood already when the link came.
+    async fn conduct(&mut self, opened: Duration, early: Vec<ValueNotification>, heard_all: bool) -> SessionEnd {
         let opened = Message::Opened {
             link: self.link,
             meter: Arc::clone(&self.meter),
-            at: opened_at,
+            at: opened,
         };
         let limit = Duration::from_millis(self.parts.link.settings.session_ms);
         let hard = self.parts.hard.clone();
         let talk = async {
             self.send(opened).await?;
+            let early = early.into_iter().filter_map(as_known).collect();
+            self.hand_on(early).await?;
+            if !heard_all {
+                self.note_gap_of_lost_session().await?;
+            }
             self.talk().await
         };
         // What a cut conversation had in hand is not lost track of: the link counts as interrupted.
@@ -153,7 +217,11 @@ impl Session {
             }
             Err(fault) => (LinkEnd::Unclean, Some(fault)),
         };
-        if !self.bus_lost {
+        if self.talk.keep_session && !self.subscribed.is_empty() {
+            if let Err(error) = self.parts.link.spool.set_keeps_session(self.meter.id).await {
+                tracing::warn!(meter.id = %self.meter.id, error = chain(&error), "that its session is kept is not noted");
+            }
+        } else if !self.bus_lost {
             self.unsubscribe().await;
         }
         if self.hand_on_stragglers().await.is_err() {
@@ -189,10 +257,23 @@ impl Session {
 
     async fn talk(&mut self) -> Result<Collected, LinkFault> {
         self.discover().await?;
+        // A shared meter may begin to send with the subscription, and whose that is only its clock can say. A member's own
+        // meter is listened to first: it may not stay for long.
+        let clock_first = self.meter.role == MeterRole::StoreShared;
+        if clock_first {
+            self.settle_clock().await?;
+        }
         match self.meter.kind {
-            MeterKind::BloodPressure => {
-                self.subscribe(uuid16::BLOOD_PRESSURE_SERVICE, uuid16::BLOOD_PRESSURE_MEASUREMENT, true)
-                    .await?;
+            // All of these indicate what they have as soon as they may.
+            kind @ (MeterKind::BloodPressure
+            | MeterKind::Weight
+            | MeterKind::Temperature
+            | MeterKind::OxygenSaturation) => {
+                self.subscribe(kind.service(), kind.characteristic(), true).await?;
+                if !clock_first {
+                    self.settle_clock().await?;
+                }
+                self.learn_about().await?;
                 self.listen_to_cuff().await
             }
             MeterKind::Glucose => {
@@ -203,6 +284,10 @@ impl Session {
                     .await?;
                 self.subscribe(uuid16::GLUCOSE_SERVICE, uuid16::RECORD_ACCESS_CONTROL_POINT, true)
                     .await?;
+                if !clock_first {
+                    self.settle_clock().await?;
+                }
+                self.learn_about().await?;
                 self.fetch_records().await
             }
         }
@@ -257,16 +342,19 @@ impl Session {
     }
 
     fn characteristic(&self, service: u16, characteristic: u16) -> Option<Characteristic> {
-        let (service, characteristic) = (uuid_from_u16(service), uuid_from_u16(characteristic));
-        let all: BTreeSet<Characteristic> = self.peripheral.characteristics();
-        all.into_iter()
-            .find(|found| found.service_uuid == service && found.uuid == characteristic)
+        kept::find(&self.peripheral, service, characteristic)
+    }
+
+    /// Silence after which the meter has sent everything.
+    fn idle(&self) -> Duration {
+        let usual = Duration::from_millis(self.parts.link.settings.idle_ms);
+        self.talk.idle().map_or(usual, |own| own.min(usual))
     }
 
     /// Takes what a cuff sends by itself until it is silent or gone. A soft stop waits for the silence, because what the
     /// cuff sends into a closed subscription is lost.
     async fn listen_to_cuff(&mut self) -> Result<Collected, LinkFault> {
-        let idle = Duration::from_millis(self.parts.link.settings.idle_ms);
+        let idle = self.idle();
         let hard = self.parts.hard.clone();
         let mut silent_at = Instant::now() + idle;
         loop {
@@ -295,117 +383,6 @@ impl Session {
         }
     }
 
-    /// Has the conversation by which a glucose meter reports what is new.
-    async fn fetch_records(&mut self) -> Result<Collected, LinkFault> {
-        let link = self.parts.link.clone();
-        let soft = self.parts.soft.clone();
-        let Some(control) = self.characteristic(uuid16::GLUCOSE_SERVICE, uuid16::RECORD_ACCESS_CONTROL_POINT) else {
-            return Ok(Collected::Everything);
-        };
-        let revision = link.spool.down().revision();
-        let known = link.spool.high_water(self.meter.id).await?;
-        let policy = Policy {
-            idle_timeout: Duration::from_millis(link.settings.answer_ms),
-            ..Policy::default()
-        };
-        let mut sync = GlucoseSync::new(policy, known);
-        let start = link.clock.monotonic();
-        let elapsed = || link.clock.monotonic().saturating_sub(start);
-        let mut actions = sync.handle(elapsed(), Event::Start);
-        loop {
-            let mut outcome: Option<Outcome> = None;
-            while !actions.is_empty() {
-                let mut next = Vec::new();
-                for action in actions {
-                    match action {
-                        Action::Write(bytes) => {
-                            let write = self.peripheral.write(&control, &bytes, WriteType::WithResponse);
-                            if let Err(fault) =
-                                within(link.settings.operation_ms, "write to the control point", write).await
-                            {
-                                tracing::debug!(meter.id = %self.meter.id, error = chain(&fault), "control point refused");
-                                next.extend(sync.handle(
-                                    elapsed(),
-                                    Event::WriteFailed {
-                                        att_error: att_error(&chain(&fault)),
-                                    },
-                                ));
-                            }
-                        }
-                        Action::Finished(how) => outcome = Some(how),
-                    }
-                }
-                actions = next;
-            }
-            if let Some(outcome) = outcome {
-                self.note_outcome(&outcome, revision).await?;
-                return Ok(Collected::Everything);
-            }
-            let wake = sync
-                .deadline()
-                .map(|deadline| Instant::now() + deadline.saturating_sub(elapsed()));
-            // All branches are cancel-safe; what they lead to is awaited outside.
-            actions = tokio::select! {
-                value = self.values.next() => {
-                    let Some(value) = value else { return Ok(Collected::Interrupted) };
-                    let taken = self.take_ready(value);
-                    self.hand_on(taken.clone()).await?;
-                    // The conversation may only know what is durable.
-                    self.flush().await?;
-                    taken.iter().flat_map(|(characteristic, raw)| match *characteristic {
-                        uuid16::GLUCOSE_MEASUREMENT => sync.handle(elapsed(), Event::Measurement(raw)),
-                        uuid16::GLUCOSE_CONTEXT => sync.handle(elapsed(), Event::Context(raw)),
-                        uuid16::RECORD_ACCESS_CONTROL_POINT => sync.handle(elapsed(), Event::ControlPoint(raw)),
-                        _ => Vec::new(),
-                    }).collect()
-                },
-                changed = self.parts.gone.changed() => {
-                    if changed.is_err() || self.is_connected().await != Some(true) {
-                        self.hand_on_stragglers().await?;
-                        sync.handle(elapsed(), Event::LinkLost)
-                    } else {
-                        Vec::new()
-                    }
-                }
-                () = wait_until(wake) => sync.handle(elapsed(), Event::Tick),
-                // What was delivered is durable; the rest is asked for again.
-                () = soft.cancelled() => sync.handle(elapsed(), Event::LinkLost),
-            };
-        }
-    }
-
-    async fn note_outcome(&mut self, outcome: &Outcome, revision: u64) -> Result<(), LinkFault> {
-        let meter = self.meter.id;
-        match outcome {
-            Outcome::Complete {
-                delivered,
-                reset_detected,
-                ..
-            } => {
-                tracing::info!(meter.id = %meter, delivered, reset_detected, "glucose records are fetched");
-            }
-            Outcome::NoRecords { .. } => tracing::info!(meter.id = %meter, "meter holds no glucose records"),
-            Outcome::Aborted { reason, delivered, .. } => {
-                tracing::warn!(meter.id = %meter, delivered, reason = ?reason, "fetching glucose records broke off");
-            }
-        }
-        let stored = self
-            .parts
-            .link
-            .spool
-            .set_high_water(meter, outcome.high_water(), revision)
-            .await;
-        match stored {
-            Ok(_) => Ok(()),
-            // The records are durable; without the mark they are asked for once more.
-            Err(error) if error.disposition() == Disposition::Retry => {
-                tracing::warn!(meter.id = %meter, error = chain(&error), "the mark of the newest record is not kept");
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// The value and whatever else is there already, as far as it is of interest.
     fn take_ready(&mut self, first: ValueNotification) -> Vec<(u16, Vec<u8>)> {
         let mut taken: Vec<(u16, Vec<u8>)> = as_known(first).into_iter().collect();
@@ -426,11 +403,13 @@ impl Session {
             }
             self.records += u64::from(characteristic != uuid16::GLUCOSE_CONTEXT);
             let received_at = self.parts.link.clock.now();
+            let heard = self.parts.link.clock.monotonic();
             self.send(Message::Packet {
                 link: self.link,
                 characteristic,
                 raw,
                 received_at,
+                heard,
             })
             .await?;
         }
@@ -444,6 +423,26 @@ impl Session {
             self.hand_on(taken).await?;
         }
         Ok(())
+    }
+
+    /// Awaits an operation while what the meter sends meanwhile is handed on. The operation is bounded by itself.
+    async fn while_listening<T>(&mut self, operation: impl Future<Output = T>) -> Result<T, LinkFault> {
+        let mut operation = std::pin::pin!(operation);
+        loop {
+            // Both branches are cancel-safe; what a value leads to is awaited outside.
+            let value = tokio::select! {
+                done = &mut operation => return Ok(done),
+                value = self.values.next() => value,
+            };
+            match value {
+                Some(value) => {
+                    let taken = self.take_ready(value);
+                    self.hand_on(taken).await?;
+                }
+                // Nothing more can be heard; the operation says so too.
+                None => return Ok(operation.await),
+            }
+        }
     }
 
     /// Waits until everything handed on is durable.
@@ -491,6 +490,9 @@ impl Session {
 fn as_known(value: ValueNotification) -> Option<(u16, Vec<u8>)> {
     [
         uuid16::BLOOD_PRESSURE_MEASUREMENT,
+        uuid16::WEIGHT_MEASUREMENT,
+        uuid16::TEMPERATURE_MEASUREMENT,
+        uuid16::PLX_SPOT_CHECK,
         uuid16::GLUCOSE_MEASUREMENT,
         uuid16::GLUCOSE_CONTEXT,
         uuid16::RECORD_ACCESS_CONTROL_POINT,
@@ -498,11 +500,4 @@ fn as_known(value: ValueNotification) -> Option<(u16, Vec<u8>)> {
     .into_iter()
     .find(|known| uuid_from_u16(*known) == value.uuid)
     .map(|known| (known, value.value))
-}
-
-async fn wait_until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

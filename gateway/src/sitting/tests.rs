@@ -23,6 +23,7 @@ fn reading(n: i64) -> Offered {
         context_raw: None,
         received_at: at(0),
         nonce: 0,
+        quirks: carepost_domain::quirks::DecodeQuirks::NONE,
     };
     let record = decode(&packet).unwrap();
     let judged = record.judged.unwrap();

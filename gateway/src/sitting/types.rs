@@ -1,5 +1,7 @@
 //! What the desk takes, tells and shows.
 
+use std::time::Duration;
+
 use carepost_domain::Phi;
 use carepost_domain::attribution::Sitting;
 use carepost_domain::id::{MemberId, ReadingId, SittingId};
@@ -172,4 +174,28 @@ pub(crate) struct SittingFacts {
     pub(crate) keep_sealed: bool,
     /// Whether the gateway's clock was believed when it began; meters' times say nothing about it otherwise.
     pub(crate) clock_trusted: bool,
+    /// When it was by the monotonic clock; absent of one before this start of the program.
+    pub(crate) here: Option<Here>,
+}
+
+/// A sitting's time by the clock that nobody can set: only this one says what came before what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Here {
+    /// When the person was identified.
+    pub(crate) identified: Duration,
+    /// When it ended; `None` while it goes on.
+    pub(crate) ended: Option<Duration>,
+}
+
+impl SittingFacts {
+    /// Whether it went on at an instant of the monotonic clock.
+    pub(crate) fn went_on_at(&self, monotonic: Duration) -> bool {
+        self.here
+            .is_some_and(|here| here.identified <= monotonic && here.ended.is_none_or(|ended| monotonic < ended))
+    }
+
+    /// Whether the person was identified before an instant of the monotonic clock of this run.
+    pub(crate) fn identified_before(&self, monotonic: Duration) -> bool {
+        self.here.is_none_or(|here| here.identified <= monotonic)
+    }
 }

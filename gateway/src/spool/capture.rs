@@ -1,6 +1,6 @@
 //! Links and the packets that come over them.
 
-use carepost_domain::id::MeterId;
+use carepost_domain::id::{MeterId, SittingId};
 use carepost_domain::meter::MeterKind;
 use carepost_gatt::sync::HighWater;
 use carepost_gatt::{glucose, uuid16};
@@ -9,7 +9,8 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
-use super::open::note_possible_gap;
+use super::meters::{count_duplicate, set_clock};
+use super::open::{note_possible_gap, sends_by_itself};
 use super::row::{add, micros};
 use super::{Capture, Captured, Counter, LinkEnd, LinkId, NewPacket, SAME_READING_WITHIN, Spool, SpoolError, SpoolRow};
 
@@ -24,21 +25,23 @@ impl Spool {
     pub async fn open_link(&self, meter: MeterId, kind: MeterKind, now: DateTime<Utc>) -> Result<LinkId, SpoolError> {
         const ATTEMPT: &str = "note the start of a link";
         let mut tx = self.begin(ATTEMPT).await?;
-        let link: i64 =
-            sqlx::query_scalar("INSERT INTO links (meter, kind, opened_at) VALUES ($1, $2, $3) RETURNING id")
-                .bind(meter.uuid())
-                .bind(kind.code())
-                .bind(micros(now))
-                .fetch_one(&mut *tx)
-                .await
-                .attempting(ATTEMPT)?;
         sqlx::query(
-            "INSERT INTO meter_state (meter, last_link_at) VALUES ($1, $2)
-             ON CONFLICT (meter) DO UPDATE SET last_link_at = excluded.last_link_at",
+            "INSERT INTO meter_state (meter, last_link_at, links) VALUES ($1, $2, 1)
+             ON CONFLICT (meter) DO UPDATE SET last_link_at = excluded.last_link_at, links = links + 1",
         )
         .bind(meter.uuid())
         .bind(micros(now))
         .execute(&mut *tx)
+        .await
+        .attempting(ATTEMPT)?;
+        let link: i64 = sqlx::query_scalar(
+            "INSERT INTO links (meter, kind, opened_at, last_skew_ms, last_skew_at)
+             SELECT $1, $2, $3, skew_ms, skew_at FROM meter_state WHERE meter = $1 RETURNING id",
+        )
+        .bind(meter.uuid())
+        .bind(kind.code())
+        .bind(micros(now))
+        .fetch_one(&mut *tx)
         .await
         .attempting(ATTEMPT)?;
         add(&mut tx, Counter::Links, 1).await?;
@@ -55,7 +58,8 @@ impl Spool {
         const ATTEMPT: &str = "note the end of a link";
         let mut tx = self.begin(ATTEMPT).await?;
         let closed: Option<(Uuid, String)> = sqlx::query_as(
-            "UPDATE links SET closed_at = $2, unclean = $3 WHERE id = $1 AND closed_at IS NULL RETURNING meter, kind",
+            "UPDATE links SET closed_at = $2, unclean = $3, clock = CASE clock WHEN 'pending' THEN 'unknown' ELSE clock END
+             WHERE id = $1 AND closed_at IS NULL RETURNING meter, kind",
         )
         .bind(link.0)
         .bind(micros(now))
@@ -63,10 +67,15 @@ impl Spool {
         .fetch_optional(&mut *tx)
         .await
         .attempting(ATTEMPT)?;
-        if let (Some((meter, kind)), LinkEnd::Unclean) = (closed, end)
-            && kind == MeterKind::BloodPressure.code()
-        {
-            note_possible_gap(&mut tx, meter, now).await?;
+        if let (Some((meter, kind)), LinkEnd::Unclean) = (closed, end) {
+            sqlx::query("UPDATE meter_state SET unclean = unclean + 1 WHERE meter = $1")
+                .bind(meter)
+                .execute(&mut *tx)
+                .await
+                .attempting(ATTEMPT)?;
+            if sends_by_itself(&kind) {
+                note_possible_gap(&mut tx, meter, now).await?;
+            }
         }
         tx.commit().await.attempting(ATTEMPT)?;
         self.pending_changed();
@@ -81,12 +90,23 @@ impl Spool {
         let mut tx = self.begin(ATTEMPT).await?;
         let mut captured = Vec::with_capacity(items.len());
         let mut spooled = 0_u64;
+        let mut forgot = false;
         for item in items {
             let what = match item {
                 Capture::Keep(packet) if packet.characteristic == uuid16::GLUCOSE_CONTEXT => {
                     join_context(&mut tx, packet).await?
                 }
-                Capture::Keep(packet) => keep(&mut tx, packet).await?,
+                Capture::Keep(packet) => keep(&mut tx, packet, false).await?,
+                Capture::KeepForNow(packet) => keep(&mut tx, packet, true).await?,
+                Capture::Clock { link, clock } => set_clock(&mut tx, *link, *clock).await?,
+                Capture::Seat { row, sitting } => seat(&mut tx, *row, *sitting).await?,
+                Capture::Discard { row, counter } => {
+                    forgot |= discard(&mut tx, *row).await?;
+                    if let Some(counter) = counter {
+                        add(&mut tx, *counter, 1).await?;
+                    }
+                    Captured::Counted
+                }
                 Capture::Count { link, counter } => {
                     count_record(&mut tx, *link).await?;
                     if let Some(counter) = counter {
@@ -100,6 +120,9 @@ impl Spool {
         }
         add(&mut tx, Counter::PacketsSpooled, spooled).await?;
         tx.commit().await.attempting(ATTEMPT)?;
+        if forgot {
+            self.scrub_is_due();
+        }
         self.pending_changed();
         Ok(captured)
     }
@@ -177,7 +200,7 @@ impl Spool {
     }
 }
 
-async fn keep(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<Captured, SpoolError> {
+async fn keep(conn: &mut SqliteConnection, packet: &NewPacket, provisional: bool) -> Result<Captured, SpoolError> {
     let same: Option<i64> = sqlx::query_scalar(
         "SELECT id FROM spool WHERE link = $1 AND characteristic = $2 AND raw = $3 AND received_at BETWEEN $4 AND $5 LIMIT 1",
     )
@@ -190,12 +213,12 @@ async fn keep(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<Capture
     .await
     .attempting(ATTEMPT)?;
     if let Some(row) = same {
-        add(conn, Counter::Duplicates, 1).await?;
+        count_duplicate(conn, packet.meter.uuid()).await?;
         return Ok(Captured::Joined(SpoolRow(row)));
     }
     let row: i64 = sqlx::query_scalar(
-        "INSERT INTO spool (link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+        "INSERT INTO spool (link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce, provisional)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
     )
     .bind(packet.link.0)
     .bind(packet.meter.uuid())
@@ -206,6 +229,7 @@ async fn keep(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<Capture
     .bind(packet.clock_trusted)
     .bind(packet.sitting.map(carepost_domain::Id::uuid))
     .bind(packet.nonce.cast_signed())
+    .bind(provisional)
     .fetch_one(&mut *conn)
     .await
     .attempting(ATTEMPT)?;
@@ -218,6 +242,29 @@ async fn keep(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<Capture
     .await
     .attempting(ATTEMPT)?;
     Ok(Captured::Spooled(SpoolRow(row)))
+}
+
+/// Gives a row the sitting that its record turned out to be of. One that was purged meanwhile is gone.
+async fn seat(conn: &mut SqliteConnection, row: SpoolRow, sitting: SittingId) -> Result<Captured, SpoolError> {
+    let seated = sqlx::query("UPDATE spool SET sitting = $2, provisional = 0 WHERE id = $1")
+        .bind(row.0)
+        .bind(sitting.uuid())
+        .execute(conn)
+        .await
+        .attempting(ATTEMPT)?;
+    Ok(match seated.rows_affected() {
+        0 => Captured::Counted,
+        _ => Captured::Seated(row),
+    })
+}
+
+async fn discard(conn: &mut SqliteConnection, row: SpoolRow) -> Result<bool, SpoolError> {
+    let gone = sqlx::query("DELETE FROM spool WHERE id = $1")
+        .bind(row.0)
+        .execute(conn)
+        .await
+        .attempting(ATTEMPT)?;
+    Ok(gone.rows_affected() > 0)
 }
 
 async fn count_record(conn: &mut SqliteConnection, link: LinkId) -> Result<(), SpoolError> {

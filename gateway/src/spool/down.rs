@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::error::{Attempted as _, bad_row};
 use super::purge::purge;
 use super::row::{key, meta, set_meta};
-use super::{DeltaOutcome, Purged, Spool, SpoolError};
+use super::{DeltaOutcome, Purged, Spool, SpoolError, registrations};
 use crate::down::DownCopy;
 
 const ATTEMPT: &str = "apply what the server sent down";
@@ -121,6 +121,7 @@ impl Spool {
         forget_marks(&mut tx, old, &copy).await?;
         // Grants that end by their own date are the sweep's business, which knows whether the clock is believed.
         let purged = purge(&mut tx, &copy, now, false).await?;
+        registrations::settle(&mut tx, &copy).await?;
         let anybody_withdrew = copy.grants.values().flatten().any(|grant| grant.withdrawn_at.is_some());
         tx.commit().await.attempting(ATTEMPT)?;
         // In force in memory only after it is durable; decisions taken with the old copy are refused by its revision.

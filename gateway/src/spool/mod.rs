@@ -11,10 +11,12 @@
 mod capture;
 mod down;
 mod error;
+mod meters;
 mod open;
 mod outbox;
 mod purge;
 mod receipt;
+mod registrations;
 mod row;
 mod schema;
 mod settle;
@@ -35,11 +37,16 @@ use crate::down::DownCopy;
 
 pub use down::DownError;
 pub use error::{Disposition, OLDEST_SQLITE, OpenError, SpoolError};
+pub(crate) use meters::LinkPin;
+pub use meters::Named;
 pub use open::Recovered;
+pub use registrations::{MAX_REGISTRATIONS, Registration, RegistrationError};
 pub use sittings::KeptSitting;
+pub(crate) use status::talk_traits;
 pub use types::{
-    BatchLimits, Capture, Captured, Counter, DeltaOutcome, LinkEnd, LinkFacts, LinkId, MeterStatus, NewPacket,
-    OutBatch, PendingRow, Purged, ReceiptSummary, Settled, Settlement, SpoolRow, SpoolStatus, Swept,
+    BatchLimits, Capture, Captured, Counter, DeltaOutcome, LinkClock, LinkEnd, LinkFacts, LinkId, Look, Looks,
+    MeterStatus, NewPacket, OutBatch, PendingRow, Purged, ReceiptSummary, Settled, Settlement, SpoolRow, SpoolStatus,
+    Swept,
 };
 
 /// The file's name in the data folder.
@@ -72,8 +79,11 @@ struct Inner {
     down: watch::Sender<Arc<DownCopy>>,
     pending_changes: watch::Sender<u64>,
     outbox_changes: watch::Sender<u64>,
+    registration_changes: watch::Sender<u64>,
     /// Forgotten bytes may still be in the write-ahead log.
     scrub_due: AtomicBool,
+    /// Links whose rows stay although nothing in the file refers to them.
+    pins: meters::Pins,
 }
 
 impl Spool {

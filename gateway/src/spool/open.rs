@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::error::Attempted as _;
+use super::meters::Pins;
 use super::row::{add, id, micros};
 use super::schema::LAYOUTS;
 use super::{Counter, FILE_NAME, Inner, OLDEST_SQLITE, OpenError, Spool, SpoolError, down};
@@ -31,7 +32,7 @@ const JOURNAL_LIMIT_BYTES: &str = "8388608";
 pub struct Recovered {
     /// Links that were open when the program ended.
     pub open_links: u64,
-    /// Cuffs among them: an indication may be lost.
+    /// Meters among them that send by themselves, such as cuffs: an indication may be lost.
     pub possible_gaps: Vec<MeterId>,
     /// Sittings that were going on; ended where they were last known to.
     pub sittings_ended: u64,
@@ -87,7 +88,9 @@ impl Spool {
                 down: watch::channel(Arc::new(copy)).0,
                 pending_changes: watch::channel(0).0,
                 outbox_changes: watch::channel(0).0,
+                registration_changes: watch::channel(0).0,
                 scrub_due: AtomicBool::new(true),
+                pins: Pins::default(),
             }),
         };
         let recovered = spool.recover(now).await?;
@@ -156,12 +159,20 @@ impl Spool {
             ..Recovered::default()
         };
         for (meter, kind) in open {
-            if kind == carepost_domain::meter::MeterKind::BloodPressure.code() {
+            sqlx::query("UPDATE meter_state SET unclean = unclean + 1 WHERE meter = $1")
+                .bind(meter)
+                .execute(&mut *tx)
+                .await
+                .attempting(ATTEMPT)?;
+            if sends_by_itself(&kind) {
                 note_possible_gap(&mut tx, meter, now).await?;
                 recovered.possible_gaps.push(id(meter));
             }
         }
-        sqlx::query("UPDATE links SET closed_at = $1, unclean = 1 WHERE closed_at IS NULL")
+        sqlx::query(
+            "UPDATE links SET closed_at = $1, unclean = 1, clock = CASE clock WHEN 'pending' THEN 'unknown' ELSE clock END
+             WHERE closed_at IS NULL",
+        )
             .bind(micros(now))
             .execute(&mut *tx)
             .await
@@ -175,6 +186,12 @@ impl Spool {
         tx.commit().await.attempting(ATTEMPT)?;
         Ok(recovered)
     }
+}
+
+/// Whether meters of a kind send what they have as soon as somebody listens, and may forget it then. A glucose meter sends
+/// only what it is asked for.
+pub(super) fn sends_by_itself(kind: &str) -> bool {
+    kind != carepost_domain::meter::MeterKind::Glucose.code()
 }
 
 /// Counts that an indication of this cuff may be lost.

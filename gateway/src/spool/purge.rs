@@ -32,10 +32,7 @@ impl Spool {
         let expired = if trusted { expire(&mut tx, now).await? } else { 0 };
         let quarantine_evicted = evict(&mut tx, MAX_QUARANTINE_ROWS).await?;
         let purged = purge(&mut tx, &copy, now, trusted).await?;
-        sqlx::query("DELETE FROM links WHERE closed_at IS NOT NULL AND id NOT IN (SELECT link FROM spool)")
-            .execute(&mut *tx)
-            .await
-            .attempting(ATTEMPT)?;
+        self.drop_old_links(&mut tx).await?;
         tx.commit().await.attempting(ATTEMPT)?;
         if expired + quarantine_evicted + purged.dropped() > 0 {
             self.scrub_is_due();

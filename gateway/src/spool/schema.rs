@@ -3,7 +3,7 @@
 
 /// Layouts in order; `PRAGMA user_version` is the number of those that were applied. Instants are microseconds since
 /// 1970, ids 16 bytes.
-pub(super) const LAYOUTS: [&str; 1] = [LAYOUT_1];
+pub(super) const LAYOUTS: [&str; 3] = [LAYOUT_1, LAYOUT_2, LAYOUT_3];
 
 // Roll back by moving the file away; nothing older exists.
 const LAYOUT_1: &str = "
@@ -124,5 +124,76 @@ CREATE TABLE down_rows (
 ) STRICT;
 
 PRAGMA user_version = 1;
+COMMIT;
+";
+
+// What is known of a meter's clock on each link, what a meter says of itself, and counts by meter. `links` is made anew,
+// because its check knew two kinds of meters only, and foreign keys must be off for that. Roll back by moving the file
+// away after the outbox has drained: an old program refuses the file.
+const LAYOUT_2: &str = "
+PRAGMA foreign_keys = OFF;
+BEGIN IMMEDIATE;
+CREATE TABLE links_2 (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    meter     BLOB NOT NULL,
+    kind      TEXT NOT NULL,
+    opened_at INTEGER NOT NULL,
+    closed_at INTEGER,
+    records   INTEGER NOT NULL DEFAULT 0,
+    -- It was interrupted: what it showed is not all that the meter had.
+    unclean   INTEGER NOT NULL DEFAULT 0,
+    -- Whether the meter's clock was read on it. What came over it is not settled before that is decided.
+    clock     TEXT NOT NULL DEFAULT 'pending' CHECK (clock IN ('pending', 'unknown', 'read')),
+    -- Gateway minus meter.
+    skew_ms   INTEGER,
+    skew_at   INTEGER,
+    -- The newest that was known when the link was opened.
+    last_skew_ms INTEGER,
+    last_skew_at INTEGER,
+    CHECK ((clock = 'read') = (skew_ms IS NOT NULL AND skew_at IS NOT NULL)),
+    CHECK ((last_skew_ms IS NULL) = (last_skew_at IS NULL))
+) STRICT;
+INSERT INTO links_2 (id, meter, kind, opened_at, closed_at, records, unclean, clock)
+    SELECT id, meter, kind, opened_at, closed_at, records, unclean, 'unknown' FROM links;
+DROP TABLE links;
+ALTER TABLE links_2 RENAME TO links;
+CREATE INDEX links_open ON links (id) WHERE closed_at IS NULL;
+
+-- Written down before the link's clock was known: its sitting is a guess until then.
+ALTER TABLE spool ADD COLUMN provisional INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE meter_state ADD COLUMN skew_ms INTEGER;
+ALTER TABLE meter_state ADD COLUMN skew_at INTEGER;
+ALTER TABLE meter_state ADD COLUMN links INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meter_state ADD COLUMN unclean INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meter_state ADD COLUMN connect_failures INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meter_state ADD COLUMN last_failure TEXT;
+ALTER TABLE meter_state ADD COLUMN duplicates INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meter_state ADD COLUMN rejects INTEGER NOT NULL DEFAULT 0;
+-- Its notification session is kept over the end of a link, so that one that ended with the program leaves a gap.
+ALTER TABLE meter_state ADD COLUMN keeps_session INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meter_state ADD COLUMN manufacturer TEXT;
+ALTER TABLE meter_state ADD COLUMN model TEXT;
+ALTER TABLE meter_state ADD COLUMN serial TEXT;
+ALTER TABLE meter_state ADD COLUMN firmware TEXT;
+
+PRAGMA user_version = 2;
+COMMIT;
+PRAGMA foreign_keys = ON;
+";
+
+// Meters that staff registered here. Roll back by dropping the table once it is empty, and setting the version back.
+const LAYOUT_3: &str = "
+BEGIN IMMEDIATE;
+CREATE TABLE registrations (
+    meter   BLOB PRIMARY KEY NOT NULL,
+    body    TEXT NOT NULL,
+    made_at INTEGER NOT NULL,
+    sent_at INTEGER,
+    refused TEXT,
+    CHECK (refused IS NULL OR sent_at IS NOT NULL)
+) STRICT;
+
+PRAGMA user_version = 3;
 COMMIT;
 ";

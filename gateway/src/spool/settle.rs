@@ -11,10 +11,11 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
+use super::meters::{count_duplicate, count_reject, link_clock, look};
 use super::row::{add, id, instant, micros};
 use super::{
-    Counter, LinkFacts, LinkId, MAX_QUARANTINE_ROWS, NewPacket, PENDING_PAGE, PendingRow, Settled, Settlement, Spool,
-    SpoolError, SpoolRow,
+    Counter, LinkFacts, LinkId, Looks, MAX_QUARANTINE_ROWS, NewPacket, PENDING_PAGE, PendingRow, Settled, Settlement,
+    Spool, SpoolError, SpoolRow,
 };
 use crate::down::DownCopy;
 
@@ -47,7 +48,13 @@ struct Pending {
     closed: bool,
     unclean: bool,
     records: i64,
+    clock: String,
+    skew_ms: Option<i64>,
+    skew_at: Option<i64>,
+    last_skew_ms: Option<i64>,
+    last_skew_at: Option<i64>,
     followed: bool,
+    provisional: bool,
 }
 
 impl Pending {
@@ -60,8 +67,13 @@ impl Pending {
                 closed: self.closed,
                 unclean: self.unclean,
                 records: u32::try_from(self.records).unwrap_or(u32::MAX),
+                looks: Looks {
+                    now: link_clock(&self.clock, look(self.skew_ms, self.skew_at)?)?,
+                    last: look(self.last_skew_ms, self.last_skew_at)?,
+                },
             },
             followed: self.followed,
+            provisional: self.provisional,
             packet: NewPacket {
                 link: LinkId(self.link),
                 meter: id(self.meter),
@@ -85,7 +97,8 @@ impl Spool {
     pub async fn pending(&self, after: Option<SpoolRow>) -> Result<Vec<PendingRow>, SpoolError> {
         let rows: Vec<Pending> = sqlx::query_as(
             "SELECT s.id, s.link, s.meter, s.characteristic, s.raw, s.context_raw, s.received_at, s.clock_trusted, s.sitting,
-                    s.nonce, l.opened_at, l.closed_at IS NOT NULL AS closed, l.unclean, l.records,
+                    s.nonce, s.provisional, l.opened_at, l.closed_at IS NOT NULL AS closed, l.unclean, l.records, l.clock,
+                    l.skew_ms, l.skew_at, l.last_skew_ms, l.last_skew_at,
                     EXISTS (SELECT 1 FROM spool t WHERE t.link = s.link AND t.id > s.id) AS followed
              FROM spool s JOIN links l ON l.id = s.link
              WHERE s.id > $1 ORDER BY s.id LIMIT $2",
@@ -182,6 +195,7 @@ async fn settle_one(
             Ok(Settled::Sealed(reading.id))
         }
         Settlement::Quarantine { reason, member } => {
+            count_reject(conn, raw.meter).await?;
             to_quarantine(conn, &raw, *reason, *member).await?;
             Ok(Settled::Quarantined(*reason))
         }
@@ -200,7 +214,7 @@ async fn to_outbox(conn: &mut SqliteConnection, reading: &WireReading, raw: &Raw
         .attempting(ATTEMPT)?;
     // A glucose sync reads the newest record that the server confirmed once more, to see that it is still there.
     if delivered.flatten() == Some(reading.id.uuid()) {
-        add(conn, Counter::Duplicates, 1).await?;
+        count_duplicate(conn, raw.meter).await?;
         return Ok(Settled::Known(reading.id));
     }
     let holder: Option<Uuid> = sqlx::query_scalar("SELECT member FROM outbox WHERE reading_id = $1")
@@ -210,7 +224,7 @@ async fn to_outbox(conn: &mut SqliteConnection, reading: &WireReading, raw: &Raw
         .attempting(ATTEMPT)?;
     match holder {
         Some(member) if member == reading.member.uuid() => {
-            add(conn, Counter::Duplicates, 1).await?;
+            count_duplicate(conn, raw.meter).await?;
             Ok(Settled::Known(reading.id))
         }
         Some(_) => {

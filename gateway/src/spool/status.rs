@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use carepost_domain::id::MeterId;
+use carepost_domain::meter::Meter;
+use carepost_domain::quirks::{QuirkTable, Traits};
 use chrono::DateTime;
+use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
@@ -115,33 +119,91 @@ async fn read_status(conn: &mut SqliteConnection, copy: &DownCopy) -> Result<Spo
     })
 }
 
+/// What a row of `meter_state` says for `status`.
+#[derive(Default, FromRow)]
+struct State {
+    meter: Uuid,
+    last_link_at: Option<i64>,
+    records: i64,
+    possible_gaps: i64,
+    links: i64,
+    unclean: i64,
+    connect_failures: i64,
+    last_failure: Option<String>,
+    duplicates: i64,
+    rejects: i64,
+    skew_ms: Option<i64>,
+    skew_at: Option<i64>,
+    manufacturer: Option<String>,
+    model: Option<String>,
+    firmware: Option<String>,
+}
+
 async fn meters(conn: &mut SqliteConnection, copy: &DownCopy) -> Result<Vec<MeterStatus>, SpoolError> {
-    let rows: Vec<(Uuid, Option<i64>, i64, i64)> =
-        sqlx::query_as("SELECT meter, last_link_at, records, possible_gaps FROM meter_state")
-            .fetch_all(conn)
+    let rows: Vec<State> = sqlx::query_as(
+        "SELECT meter, last_link_at, records, possible_gaps, links, unclean, connect_failures, last_failure, duplicates, rejects,
+                skew_ms, skew_at, manufacturer, model, firmware FROM meter_state",
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    let held: Vec<(Uuid, String, i64)> =
+        sqlx::query_as("SELECT meter, reason, count(*) FROM quarantine GROUP BY meter, reason")
+            .fetch_all(&mut *conn)
             .await
             .attempting(ATTEMPT)?;
-    let mut known = BTreeMap::new();
-    for (meter, last_link_at, records, gaps) in rows {
-        known.insert(
-            id(meter),
-            (last_link_at.map(instant).transpose()?, count(records), count(gaps)),
-        );
+    let mut quarantined: BTreeMap<MeterId, BTreeMap<String, u64>> = BTreeMap::new();
+    for (meter, reason, rows) in held {
+        quarantined.entry(id(meter)).or_default().insert(reason, count(rows));
     }
-    Ok(copy
-        .meters()
+    let mut known: BTreeMap<MeterId, State> = rows.into_iter().map(|row| (id(row.meter), row)).collect();
+    copy.meters()
         .into_iter()
         .map(|meter| {
-            let (last_link_at, records, possible_gaps) = known.get(&meter.id).copied().unwrap_or_default();
-            MeterStatus {
+            let state = known.remove(&meter.id).unwrap_or_default();
+            let traits = talk_traits(
+                meter,
+                state.manufacturer.as_deref(),
+                state.model.as_deref(),
+                state.firmware.as_deref(),
+            );
+            Ok(MeterStatus {
                 id: meter.id,
                 kind: meter.kind,
                 role: meter.role,
                 model: meter.model.clone(),
-                last_link_at,
-                records,
-                possible_gaps,
-            }
+                last_link_at: state.last_link_at.map(instant).transpose()?,
+                records: count(state.records),
+                possible_gaps: count(state.possible_gaps),
+                links: count(state.links),
+                interrupted: count(state.unclean),
+                connect_failures: count(state.connect_failures),
+                last_failure: state.last_failure.clone(),
+                duplicates: count(state.duplicates),
+                rejects: count(state.rejects),
+                quarantined: quarantined.remove(&meter.id).unwrap_or_default(),
+                skew_ms: state.skew_ms,
+                skew_at: state.skew_at.map(instant).transpose()?,
+                firmware: state.firmware.clone().filter(|text| !text.is_empty()),
+                quirk: QuirkTable::current().find(&traits).map(|quirk| quirk.id.clone()),
+            })
         })
-        .collect())
+        .collect()
+}
+
+/// What is known of a registered meter, for the quirk table: what it says of itself goes before what was registered.
+pub(crate) fn talk_traits<'a>(
+    meter: &'a Meter,
+    manufacturer: Option<&'a str>,
+    model: Option<&'a str>,
+    firmware: Option<&'a str>,
+) -> Traits<'a> {
+    let registered = Traits::of(meter);
+    let said = |text: Option<&'a str>, registered: &'a str| text.filter(|text| !text.is_empty()).unwrap_or(registered);
+    Traits {
+        manufacturer: said(manufacturer, registered.manufacturer),
+        model: said(model, registered.model),
+        firmware: said(firmware, registered.firmware),
+        ..registered
+    }
 }

@@ -5,7 +5,10 @@ use carepost_domain::code_enum;
 use carepost_domain::id::{GatewayId, MemberId, MeterId, ReadingId, SittingId};
 use carepost_domain::meter::{MeterKind, MeterRole};
 use carepost_domain::quarantine::Reason;
-use chrono::{DateTime, Utc};
+use carepost_domain::quirks::QuirkId;
+use carepost_domain::time::{ClockSeen, Correction, MeterTime, clock_history};
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 /// A link to a meter: from the connection to the disconnection.
@@ -43,6 +46,8 @@ code_enum! {
         ContextsOrphaned = "contexts_orphaned",
         /// Meters seen that nobody registered.
         UnregisteredSeen = "unregistered_seen",
+        /// Meters seen that only speak a protocol of their maker's.
+        UnsupportedSeen = "unsupported_seen",
         /// Links to cuffs that ended with this program, so that an indication may be lost.
         PossibleGaps = "possible_gaps",
         /// Links opened.
@@ -51,6 +56,12 @@ code_enum! {
         ConnectFailures = "connect_failures",
         /// Messages from the server that could not be used.
         BadMessages = "bad_messages",
+        /// Meters paired.
+        Pairings = "pairings",
+        /// Pairings that came to nothing.
+        PairingFailures = "pairing_failures",
+        /// Pairing requests that nobody here asked for; refused.
+        PairingUnasked = "pairing_unasked",
     }
 }
 
@@ -75,11 +86,76 @@ pub struct NewPacket {
     pub nonce: u64,
 }
 
+/// What is known of a meter's clock on one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkClock {
+    /// It is still to be read; nothing that came over the link is settled.
+    Pending,
+    /// The meter has none, did not tell it, or told it to a gateway whose own clock was not believed.
+    Unknown,
+    /// It was read.
+    Read(Look),
+}
+
+/// What was seen of a meter's clock, by a gateway whose own clock was believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Gateway minus meter.
+    pub skew: TimeDelta,
+    /// When, by the gateway's clock.
+    pub at: DateTime<Utc>,
+}
+
+/// What is known of a meter's clock on one link, and from the links before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looks {
+    /// On this link.
+    pub now: LinkClock,
+    /// The newest look before it.
+    pub last: Option<Look>,
+}
+
+impl Looks {
+    /// What is to be added to a record's own time, and whether that is certain; nothing if the clock was not read on the
+    /// link, or the record carries no time.
+    #[must_use]
+    pub fn correction(self, recorded: MeterTime, zone: Tz) -> Option<Correction> {
+        let (LinkClock::Read(now), MeterTime::Local { local, .. }) = (self.now, recorded) else {
+            return None;
+        };
+        let seen = |look: Look| ClockSeen::from_skew(look.at, look.skew, zone);
+        Some(clock_history(self.last.map(seen), seen(now)).correction(local, zone))
+    }
+}
+
 /// What capture is to write down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Capture {
     /// A packet that may be kept. Contexts (2A34) join their measurement's row.
     Keep(NewPacket),
+    /// A packet that may be kept, whose sitting is a guess until the clock of its link is known.
+    KeepForNow(NewPacket),
+    /// What is known of the clock of a link now. The first word counts.
+    Clock {
+        /// The link.
+        link: LinkId,
+        /// What is known.
+        clock: LinkClock,
+    },
+    /// A row of [`Capture::KeepForNow`] is of this sitting.
+    Seat {
+        /// The row.
+        row: SpoolRow,
+        /// The sitting.
+        sitting: SittingId,
+    },
+    /// A row of [`Capture::KeepForNow`] may not be kept after all.
+    Discard {
+        /// The row.
+        row: SpoolRow,
+        /// Under what it is counted, if at all.
+        counter: Option<Counter>,
+    },
     /// A packet that may not be kept, counted on its link.
     Count {
         /// The link.
@@ -100,6 +176,10 @@ pub enum Captured {
     Orphaned,
     /// Counted, not kept.
     Counted,
+    /// A row has its sitting.
+    Seated(SpoolRow),
+    /// Noted.
+    Noted,
 }
 
 /// What is known of the link of a packet.
@@ -115,6 +195,8 @@ pub struct LinkFacts {
     pub unclean: bool,
     /// Different records that came over it so far.
     pub records: u32,
+    /// What is known of the meter's clock.
+    pub looks: Looks,
 }
 
 /// A packet that waits to be settled.
@@ -126,6 +208,9 @@ pub struct PendingRow {
     pub link: LinkFacts,
     /// A later record came over the same link.
     pub followed: bool,
+    /// It was written down before the clock of its link was known, and the program ended before it was: its sitting is
+    /// the one that went on at its receipt.
+    pub provisional: bool,
     /// The packet.
     pub packet: NewPacket,
     /// Bytes of the glucose context that came with it.
@@ -347,4 +432,37 @@ pub struct MeterStatus {
     pub records: u64,
     /// Times that an indication may have been lost: check the cuff's own memory.
     pub possible_gaps: u64,
+    /// Links since this file was made.
+    #[serde(default)]
+    pub links: u64,
+    /// Links that were interrupted.
+    #[serde(default)]
+    pub interrupted: u64,
+    /// Connections that failed after all tries.
+    #[serde(default)]
+    pub connect_failures: u64,
+    /// Why the last of them failed.
+    #[serde(default)]
+    pub last_failure: Option<String>,
+    /// Records that had come before.
+    #[serde(default)]
+    pub duplicates: u64,
+    /// Records that are of no use and were quarantined.
+    #[serde(default)]
+    pub rejects: u64,
+    /// Of those, the ones that are held now, by reason.
+    #[serde(default)]
+    pub quarantined: std::collections::BTreeMap<String, u64>,
+    /// Gateway minus meter, in milliseconds, when the meter's clock was read last.
+    #[serde(default)]
+    pub skew_ms: Option<i64>,
+    /// When that was.
+    #[serde(default)]
+    pub skew_at: Option<DateTime<Utc>>,
+    /// Firmware, as the meter says it.
+    #[serde(default)]
+    pub firmware: Option<String>,
+    /// Its entry in the quirk table.
+    #[serde(default)]
+    pub quirk: Option<QuirkId>,
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use carepost_contract::limits::{MAX_BATCH_BYTES, MAX_BATCH_ITEMS};
 use carepost_contract::topic::{Channel, Topic};
-use carepost_contract::v1::{Applied, Control, Cursor, Delta, Down, Epoch, Hello, Lane, Receipt, Snapshot, parse_down};
+use carepost_contract::v1::{
+    Applied, Control, Cursor, Delta, Down, Epoch, Hello, Lane, Receipt, RegisterRefused, Snapshot, parse_down,
+};
 use carepost_contract::{connect, signed};
 use carepost_daemon::CancellationToken;
 use carepost_domain::id::GatewayId;
@@ -99,6 +101,7 @@ struct Running {
 impl Running {
     async fn run(&mut self, soft: &CancellationToken) -> Result<(), UplinkError> {
         let mut outbox = self.parts.spool.watch_outbox();
+        let mut registrations = self.parts.spool.watch_registrations();
         self.step(Event::Tick).await?;
         loop {
             let due = self.machine.deadline();
@@ -115,6 +118,12 @@ impl Running {
                         break;
                     }
                     self.step(Event::OutboxGrew).await?;
+                }
+                changed = registrations.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    self.step(Event::RegistrationMade).await?;
                 }
                 () = sleep(wait) => self.step(Event::Tick).await?,
             }
@@ -220,6 +229,7 @@ impl Running {
                 self.assembly = SnapshotAssembly::default();
                 Ok(self.publish_signed(Channel::UpControl, &hello))
             }
+            Action::Register => self.register().await,
             Action::Fill(lane) => self.fill(lane).await,
             Action::Send {
                 lane,
@@ -313,6 +323,7 @@ impl Running {
                 Ok(Down::Cursor(cursor)) => self.cursor(cursor).await,
                 Ok(Down::Snapshot(part)) => self.snapshot(part).await,
                 Ok(Down::Delta(delta)) => self.delta(delta).await,
+                Ok(Down::RegisterRefused(refused)) => self.register_refused(refused).await,
                 Err(_) => self.unreadable("down").await,
             },
             _ => self.unreadable("other").await,
@@ -395,6 +406,45 @@ impl Running {
         match self.publish_signed(Channel::UpControl, &applied) {
             Some(event) => self.step(event).await,
             None => Ok(()),
+        }
+    }
+
+    /// Sends what staff registered; it is settled by what comes down.
+    async fn register(&mut self) -> Result<Option<Event>, UplinkError> {
+        let waiting = match self.parts.spool.registrations_to_send(self.parts.clock.now()).await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                stop_or_warn(error, "registrations could not be read")?;
+                return Ok(None);
+            }
+        };
+        let unsettled = waiting.len();
+        for register in waiting {
+            tracing::info!(meter.id = %register.meter.id, "sending a registration");
+            if let Some(event) = self.publish_signed(Channel::UpControl, &Control::Register(Box::new(register))) {
+                return Ok(Some(event));
+            }
+        }
+        Ok(Some(Event::RegistrationsSent { unsettled }))
+    }
+
+    async fn register_refused(&mut self, refused: RegisterRefused) -> Result<(), UplinkError> {
+        let noted = self
+            .parts
+            .spool
+            .refuse_registration(refused.meter, refused.reason)
+            .await;
+        match noted {
+            Ok(noted) => {
+                tracing::warn!(
+                    meter.id = %refused.meter,
+                    reason = refused.reason.code(),
+                    noted,
+                    "the server refused a registration"
+                );
+                Ok(())
+            }
+            Err(error) => stop_or_warn(error, "a refused registration could not be noted"),
         }
     }
 

@@ -73,6 +73,9 @@ flag-time-fault = Clock fault
 flag-not-rested = Not rested
 flag-calibration-overdue = Calibration overdue
 flag-measurement-error = Measurement error
+flag-date-repaired = Meter's date repaired
+flag-questionable = Questionable measurement
+flag-poor-signal = Poor signal
 
 symptom-chest-pain = Chest pain
 symptom-face-arm-speech = Change of face, arm or speech
@@ -100,8 +103,37 @@ purpose-statistics = Statistics
 
 time-quality-meter-ok = Meter's own clock
 time-quality-skew-corrected = Meter's clock, corrected
+time-quality-skew-uncertain = Meter's clock was set meanwhile, correction uncertain
 time-quality-offset-missing = Meter's clock, offset unknown
 time-quality-received-time-used = Time of receipt
+
+kind-bp = Blood pressure
+kind-glucose = Glucose
+kind-weight = Weight
+kind-temperature = Temperature
+kind-oxygen-saturation = Oxygen saturation
+
+site-armpit = armpit
+site-body = body
+site-ear = ear
+site-finger = finger
+site-gastro-intestinal-tract = gastro-intestinal tract
+site-mouth = mouth
+site-rectum = rectum
+site-toe = toe
+site-tympanum = ear drum
+
+meter-kind-blood-pressure = Blood pressure
+meter-kind-glucose = Glucose
+meter-kind-weight = Weight
+meter-kind-temperature = Temperature
+meter-kind-oxygen-saturation = Oxygen saturation
+meter-role-personal = A member's own
+meter-role-store-shared = The store's own
+
+support-supported = Supported
+support-recognised-unsupported = Recognised, unsupported
+support-standard = By the standard
 
 rule-bp-01 = Very high blood pressure, to be repeated
 rule-bp-02 = Very high blood pressure

@@ -88,6 +88,7 @@ open-file = Open file
 drugs-label = Drug classes:
 rule-sign-off = { $state } (reviewed { $date })
 
+column-kind = Reading
 column-measured = Measured
 column-value = Value
 column-mean = Mean
@@ -133,6 +134,11 @@ member-period = Period
 member-sessions = Sessions
 member-glucose = Glucose
 member-unit = Unit of glucose
+member-others = Other readings
+others-note = Weight, temperature and oxygen saturation are shown as measured. No rule looks at them and no alert comes of them.
+others-earlier = Earlier
+others-more = The newest { $n } of { $all } are shown.
+other-at = { $kind } ({ $site })
 member-symptoms = Recorded symptoms
 member-alerts = Open alerts
 member-alerts-none = No open alerts.
@@ -171,6 +177,28 @@ bp-chart-description = { $n ->
     [one] One session; the last is { $value } mmHg, { $time }. The table below lists all values.
    *[other] { $n } sessions; the last is { $value } mmHg, { $time }. The table below lists all values.
 }
+
+meters-title = Meters
+meters-lead = Meters registered with the store. They are paired at the gateway; this page only shows them.
+meters-none = No meter is registered yet. Pair the first one at the store's gateway.
+meters-first = From the beginning
+meters-more = Next page
+meters-model = Model
+meters-model-unknown = Model not known
+meters-twins = { $n } of this model here
+meters-serial = Serial number
+meters-tail = Address ends in
+meters-use = Measures, whose
+meters-firmware = Firmware
+meters-support = Support
+meters-seen = Last reading
+meters-unsaid = not stated
+meters-unseen = none yet
+meters-owners = { $n ->
+    [one] one member
+   *[other] { $n } members
+}
+meters-nobody = Bound to nobody
 
 limit-pressure = ≥ { $systolic } systolic or ≥ { $diastolic } diastolic mmHg
 limit-systolic-below = < { $mmhg } systolic mmHg

@@ -73,6 +73,9 @@ flag-time-fault = 仪器时钟故障
 flag-not-rested = 未静息
 flag-calibration-overdue = 仪器超过校准期
 flag-measurement-error = 测量失败
+flag-date-repaired = 仪器日期已修正
+flag-questionable = 测量结果存疑
+flag-poor-signal = 信号不佳
 
 symptom-chest-pain = 胸痛
 symptom-face-arm-speech = 口角歪斜、手臂无力或言语不清
@@ -100,8 +103,37 @@ purpose-statistics = 统计
 
 time-quality-meter-ok = 仪器时钟
 time-quality-skew-corrected = 仪器时钟，已校正
+time-quality-skew-uncertain = 仪器时钟曾被调整，校正不确定
 time-quality-offset-missing = 仪器时钟，偏移未知
 time-quality-received-time-used = 采用接收时间
+
+kind-bp = 血压
+kind-glucose = 血糖
+kind-weight = 体重
+kind-temperature = 体温
+kind-oxygen-saturation = 血氧饱和度
+
+site-armpit = 腋下
+site-body = 体表
+site-ear = 耳部
+site-finger = 手指
+site-gastro-intestinal-tract = 胃肠道
+site-mouth = 口腔
+site-rectum = 直肠
+site-toe = 脚趾
+site-tympanum = 鼓膜
+
+meter-kind-blood-pressure = 血压
+meter-kind-glucose = 血糖
+meter-kind-weight = 体重
+meter-kind-temperature = 体温
+meter-kind-oxygen-saturation = 血氧饱和度
+meter-role-personal = 会员自有
+meter-role-store-shared = 门店共用
+
+support-supported = 支持
+support-recognised-unsupported = 可识别，暂不支持
+support-standard = 按标准读取
 
 rule-bp-01 = 血压很高，待复测
 rule-bp-02 = 血压很高

@@ -10,6 +10,7 @@
 //! | `POST /members/{id}/symptoms` `{codes, source, at?}` | records symptoms and judges them | pharmacist, manager |
 //! | `GET /members/{id}/readings?cursor&limit` | readings with provenance, the newest first | pharmacist, manager |
 //! | `GET /members/{id}/sessions?since&limit` | sittings with their means, the newest first | pharmacist, manager |
+//! | `GET /meters?store&cursor&limit` | meters with what they say of themselves, their model's entry, and when they were last seen | staff |
 //! | `POST /meters`, `POST /bindings`, `POST /bindings/{id}/end` | registers and binds meters | pharmacist, manager |
 //! | `GET /alerts?which&store&limit`, `GET /alerts/{id}` | alerts, and one with its evidence | pharmacist, manager |
 //! | `POST /alerts/{id}/acknowledge` `{version}` | takes notice | pharmacist, manager |
@@ -73,7 +74,7 @@ pub(crate) fn router(state: &AppState, pages: Router<AppState>) -> Router {
         .route("/members/{id}/symptoms", post(symptoms::post))
         .route("/members/{id}/readings", get(readings::list))
         .route("/members/{id}/sessions", get(sessions::list))
-        .route("/meters", post(meters::post))
+        .route("/meters", get(meters::list).post(meters::post))
         .route("/bindings", post(bindings::post))
         .route("/bindings/{id}/end", post(bindings::end))
         .route("/alerts", get(alerts::list))

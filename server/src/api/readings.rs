@@ -1,10 +1,13 @@
 //! `GET /members/{id}/readings`: readings with their provenance, the newest first.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use carepost_domain::id::{GatewayId, MemberId, MeterId, ReadingId};
 use carepost_domain::people::Member;
+use carepost_domain::quirks::QuirkId;
 use carepost_domain::reading::{Attribution, Flag, Measurement, Place, Slot};
 use carepost_domain::time::MeasuredTime;
 use carepost_store::model::{ReadingCursor, StoredReading};
@@ -13,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::AppState;
 use crate::auth::Staff;
+use crate::web::catalogue::{Language, Texts};
+use crate::web::words;
 
 use super::input::{Params, PathId, page_size};
 use super::{Problem, scope};
@@ -58,9 +63,11 @@ pub(super) struct ReadingBody {
     characteristic: String,
     raw: String,
     context_raw: Option<String>,
+    /// The entry of the quirk table by which the bytes were read, where they mean something else than the specification says.
+    quirk: Option<QuirkId>,
 }
 
-/// Whole mmHg and beats per minute, or glucose as the meter's unit shows it.
+/// Whole mmHg and beats per minute, glucose as the meter's unit shows it, and anything else in metric units, with its words.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Shown {
@@ -71,6 +78,15 @@ enum Shown {
     },
     Glucose {
         value: String,
+    },
+    Other {
+        value: String,
+        unit: &'static str,
+        /// As the meter sent it, where that was in another unit.
+        sent: Option<String>,
+        pulse_per_min: Option<i64>,
+        /// What it is, and where on the body, by language.
+        words: BTreeMap<&'static str, String>,
     },
 }
 
@@ -90,6 +106,19 @@ impl From<&Measurement> for Shown {
                     GlucoseLevel::BelowRange { .. } => "LO".to_owned(),
                 },
             },
+            Measurement::Weight(_) | Measurement::Temperature(_) | Measurement::OxygenSaturation(_) => {
+                let number = words::other_number(measurement);
+                Self::Other {
+                    value: number.value,
+                    unit: number.unit,
+                    sent: number.sent,
+                    pulse_per_min: number.pulse_per_min,
+                    words: Language::ALL
+                        .into_iter()
+                        .map(|language| (language.tag(), words::other_kind(Texts(language), measurement)))
+                        .collect(),
+                }
+            }
         }
     }
 }
@@ -116,6 +145,7 @@ impl From<StoredReading> for ReadingBody {
             characteristic: format!("{:04X}", reading.characteristic),
             raw: hex::encode_upper(&reading.raw),
             context_raw: reading.context_raw.as_deref().map(hex::encode_upper),
+            quirk: reading.quirk,
         }
     }
 }

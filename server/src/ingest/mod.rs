@@ -2,7 +2,7 @@
 //!
 //! - [`gatekeeper`]: who may connect.
 //! - [`batches`]: readings, from the queue to the receipt; live before replay.
-//! - [`control`]: hello and applied.
+//! - [`control`]: hello, applied, and registrations of meters ([`registration`]).
 //! - [`down`]: snapshots and deltas, to each gateway in order.
 //! - [`presence`]: tells the store who is connected.
 //!
@@ -14,6 +14,7 @@ pub(crate) mod control;
 pub(crate) mod down;
 pub(crate) mod gatekeeper;
 pub(crate) mod presence;
+mod registration;
 
 use carepost_contract::limits::MAX_BATCH_BYTES;
 use carepost_contract::signed::{self, SignatureError};

@@ -141,6 +141,11 @@ mod tests {
         "cancelled-",
         "audit-",
         "error-",
+        "kind-",
+        "site-",
+        "meter-kind-",
+        "meter-role-",
+        "support-",
     ];
 
     fn crate_dir() -> PathBuf {

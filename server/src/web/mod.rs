@@ -6,13 +6,14 @@
 
 mod alert;
 mod assets;
-mod catalogue;
+pub(crate) mod catalogue;
 mod charts;
 mod consent;
 mod failure;
 mod legend;
 mod login;
 mod member;
+mod meters;
 mod queue;
 mod readings;
 #[cfg(test)]
@@ -21,7 +22,7 @@ mod shell;
 mod target;
 mod visitor;
 mod when;
-mod words;
+pub(crate) mod words;
 
 use std::any::Any;
 use std::time::Duration;
@@ -72,6 +73,7 @@ pub fn routes() -> Router<AppState> {
         .route("/tasks/{id}/take", post(alert::take))
         .route("/tasks/{id}/outcome", post(alert::outcome))
         .route("/members/{id}", get(member::get))
+        .route("/meters", get(meters::get))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             PAGE_TIMEOUT,

@@ -95,6 +95,11 @@ pub(crate) fn line(style: Style, rules: &RuleSet, stored: &StoredReading) -> Rea
             None,
             words::slot(texts, reading.slot),
         ),
+        Measurement::Weight(_) | Measurement::Temperature(_) | Measurement::OxygenSaturation(_) => {
+            let number = words::other_number(&reading.measurement);
+            let pulse = number.pulse_per_min.map(|pulse| pulse.to_string());
+            (number.value, number.unit, pulse, String::new())
+        }
     };
     ReadingLine {
         measured: when::when(texts, reading.time.at, now, zone),

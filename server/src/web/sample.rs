@@ -12,9 +12,15 @@ use carepost_domain::care::task::{Task, TaskKey, TaskKind, TaskStatus};
 use carepost_domain::consent::{Grant, Purpose};
 use carepost_domain::id::{MemberId, StaffId};
 use carepost_domain::people::{Condition, DrugClass, Member, Sex, Symptom};
-use carepost_domain::reading::{Attribution, BloodPressure, Flag, Glucose, Measurement, Place, Reading, Slot};
+use carepost_domain::reading::{
+    Attribution, BloodPressure, Flag, Glucose, Measurement, OxygenSaturation, Place, Reading, Slot, Temperature,
+    TemperatureSite, Weight,
+};
 use carepost_domain::time::{MeasuredTime, TimeQuality};
-use carepost_domain::units::{Concentration, GlucoseLevel, GlucoseUnit, Pressure, PressureUnit, PulseRate};
+use carepost_domain::units::{
+    Concentration, Degrees, GlucoseLevel, GlucoseUnit, Mass, Pressure, PressureUnit, PulseRate, TemperatureUnit,
+    TenthsOfPercent, WeightUnit,
+};
 use carepost_domain::{Id, Phi};
 use carepost_store::model::{
     Actor, AlertFile, AuditRow, Channel, GrantRecord, MemberFile, MemberRecord, Queue, QueueRow, QueueValue,
@@ -112,6 +118,7 @@ pub(crate) fn stored(
             characteristic: 0x2A35,
             raw: Vec::new(),
             context_raw: None,
+            quirk: None,
         },
         received_at: at + TimeDelta::hours(3),
         gateway: id(4),
@@ -435,6 +442,7 @@ pub(crate) fn member_file() -> MemberFile {
         sessions,
         pressures,
         glucose: sugars,
+        others: others(),
         symptoms: vec![SymptomRecord {
             id: id(77),
             code: Symptom::Dizziness,
@@ -452,6 +460,33 @@ pub(crate) fn member_file() -> MemberFile {
             audit(1, 290_000, "member.add", Actor::System),
         ],
     }
+}
+
+/// A weight in pounds, a saturation and a temperature of an evening.
+fn others() -> Vec<StoredReading> {
+    let weight = Measurement::Weight(Weight {
+        mass: Mass {
+            milli: 150_510,
+            unit: WeightUnit::Lb,
+        },
+        user_slot: Some(1),
+    });
+    let saturation = Measurement::OxygenSaturation(OxygenSaturation {
+        spo2: TenthsOfPercent::new(970),
+        pulse: Some(PulseRate::from_per_min(71)),
+    });
+    let temperature = Measurement::Temperature(Temperature {
+        degrees: Degrees {
+            milli: 36_800,
+            unit: TemperatureUnit::Celsius,
+        },
+        site: Some(TemperatureSite::Tympanum),
+    });
+    vec![
+        stored(6_001, 70, weight, &[], None),
+        stored(6_002, 1_500, saturation, &[Flag::PoorSignal], None),
+        stored(6_003, 1_510, temperature, &[], None),
+    ]
 }
 
 pub(crate) fn member() -> Member {

@@ -4,7 +4,9 @@ use carepost_domain::care::alert::Alert;
 use carepost_domain::care::rule::{AppliedLimit, Comparison, GlucoseCut, Rule, Severity};
 use carepost_domain::people::{Condition, DrugClass, Sex, Symptom};
 use carepost_domain::reading::{Flag, Measurement, Place, Slot};
-use carepost_domain::units::{Concentration, GlucoseLevel, GlucoseUnit, one_decimal};
+use carepost_domain::units::{
+    Concentration, GlucoseLevel, GlucoseUnit, PulseRate, TemperatureUnit, WeightUnit, one_decimal,
+};
 use carepost_store::model::QueueValue;
 use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
@@ -83,6 +85,80 @@ pub(crate) fn value(value: &QueueValue, display: GlucoseDisplay) -> ValueWord {
             unit: display.unit(),
             readings: 0,
         },
+        // No rule looks at these, so that they are behind no alert.
+        (
+            measurement @ (Measurement::Weight(_) | Measurement::Temperature(_) | Measurement::OxygenSaturation(_)),
+            _,
+        ) => {
+            let number = other_number(measurement);
+            ValueWord {
+                main: number.value,
+                unit: number.unit,
+                readings: 0,
+            }
+        }
+    }
+}
+
+/// A value beside pressure and glucose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OtherNumber {
+    /// In metric units.
+    pub(crate) value: String,
+    /// The unit.
+    pub(crate) unit: &'static str,
+    /// As the meter sent it, where that was in another unit.
+    pub(crate) sent: Option<String>,
+    /// Pulse per minute.
+    pub(crate) pulse_per_min: Option<i64>,
+}
+
+/// The number of a weight, temperature or oxygen saturation. Pressures and glucose have forms of their own, and none here.
+pub(crate) fn other_number(measurement: &Measurement) -> OtherNumber {
+    let plain = |value, unit, sent| OtherNumber {
+        value,
+        unit,
+        sent,
+        pulse_per_min: None,
+    };
+    match measurement {
+        Measurement::Weight(weight) => {
+            let sent = (weight.mass.unit != WeightUnit::Kg).then(|| weight.mass.to_string());
+            plain(one_decimal(weight.mass.display_grams()), "kg", sent)
+        }
+        Measurement::Temperature(temperature) => {
+            let degrees = temperature.degrees;
+            let sent = (degrees.unit != TemperatureUnit::Celsius).then(|| degrees.to_string());
+            plain(one_decimal(degrees.display_milli_celsius()), "°C", sent)
+        }
+        Measurement::OxygenSaturation(saturation) => {
+            let tenths = saturation.spo2.tenths();
+            let value = if tenths % 10 == 0 {
+                saturation.spo2.rounded_pct().to_string()
+            } else {
+                one_decimal(tenths.saturating_mul(100))
+            };
+            OtherNumber {
+                pulse_per_min: saturation.pulse.map(PulseRate::rounded_per_min),
+                ..plain(value, "%", None)
+            }
+        }
+        Measurement::BloodPressure(_) | Measurement::Glucose(_) => plain(String::new(), "", None),
+    }
+}
+
+/// What a reading is of, with the place on the body where the meter said it.
+pub(crate) fn other_kind(texts: Texts, measurement: &Measurement) -> String {
+    let kind = texts.code("kind", measurement.kind_code());
+    match measurement {
+        Measurement::Temperature(temperature) => match temperature.site {
+            Some(site) => texts.fill(
+                "other-at",
+                &[("kind", kind.into()), ("site", texts.code("site", site.code()).into())],
+            ),
+            None => kind,
+        },
+        _ => kind,
     }
 }
 
@@ -230,6 +306,8 @@ mod tests {
     use carepost_domain::care::evaluate::Mark;
     use carepost_domain::care::rule::{GlucoseLimit, PressureLimit};
     use carepost_domain::care::task::{CancelReason, Outcome, TaskKind};
+    use carepost_domain::reading::{OxygenSaturation, Temperature, TemperatureSite, Weight};
+    use carepost_domain::units::{Degrees, Mass, TenthsOfPercent};
 
     use super::*;
     use crate::web::catalogue::Language;
@@ -273,6 +351,46 @@ mod tests {
     }
 
     #[test]
+    fn other_values_are_shown_in_metric_units_with_what_was_sent() {
+        let number = |measurement| {
+            let number = other_number(&measurement);
+            (number.value, number.unit, number.sent, number.pulse_per_min)
+        };
+        let weight = |milli, unit| {
+            Measurement::Weight(Weight {
+                mass: Mass { milli, unit },
+                user_slot: None,
+            })
+        };
+        let temperature = |milli, unit, site| {
+            Measurement::Temperature(Temperature {
+                degrees: Degrees { milli, unit },
+                site,
+            })
+        };
+        let saturation = |tenths, pulse: Option<i64>| {
+            Measurement::OxygenSaturation(OxygenSaturation {
+                spo2: TenthsOfPercent::new(tenths),
+                pulse: pulse.map(PulseRate::from_milli_per_min),
+            })
+        };
+        let text = |text: &str| text.to_owned();
+        assert_eq!(number(weight(72_345, WeightUnit::Kg)), (text("72.3"), "kg", None, None));
+        assert_eq!(
+            number(weight(150_510, WeightUnit::Lb)),
+            (text("68.3"), "kg", Some(text("150.5 lb")), None)
+        );
+        let fever = temperature(99_100, TemperatureUnit::Fahrenheit, Some(TemperatureSite::Mouth));
+        assert_eq!(number(fever.clone()), (text("37.3"), "°C", Some(text("99.1 °F")), None));
+        assert_eq!(number(saturation(970, Some(71_000))), (text("97"), "%", None, Some(71)));
+        assert_eq!(number(saturation(965, None)), (text("96.5"), "%", None, None));
+        assert_eq!(other_kind(EN, &fever), "Temperature (mouth)");
+        assert_eq!(other_kind(Texts(Language::Chinese), &fever), "体温（口腔）");
+        let nowhere = temperature(36_600, TemperatureUnit::Celsius, None);
+        assert_eq!(other_kind(EN, &nowhere), "Temperature");
+    }
+
+    #[test]
     fn every_code_of_the_domain_has_words_in_both_languages() {
         fn check(prefix: &str, codes: impl Iterator<Item = &'static str>) {
             for code in codes {
@@ -298,6 +416,29 @@ mod tests {
         check(
             "time-quality",
             carepost_domain::time::TimeQuality::ALL.iter().map(|c| c.code()),
+        );
+        check(
+            "kind",
+            ["bp", "glucose", "weight", "temperature", "oxygen_saturation"].into_iter(),
+        );
+        check(
+            "site",
+            carepost_domain::reading::TemperatureSite::ALL.iter().map(|c| c.code()),
+        );
+        check(
+            "meter-kind",
+            carepost_domain::meter::MeterKind::ALL.iter().map(|c| c.code()),
+        );
+        check(
+            "meter-role",
+            carepost_domain::meter::MeterRole::ALL.iter().map(|c| c.code()),
+        );
+        check(
+            "support",
+            carepost_domain::quirks::Support::ALL
+                .iter()
+                .map(|c| c.code())
+                .chain([crate::models::STANDARD]),
         );
         check("rule", Rule::ALL.iter().map(|c| c.code()));
         check("steps", Rule::ALL.iter().filter(|r| r.raises_alert()).map(|c| c.code()));

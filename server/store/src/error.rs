@@ -148,6 +148,7 @@ group!(
     StaffError,
     PeopleError,
     ConsentError,
+    RegisterError,
     IngestError,
     CareError,
     JobError
@@ -283,6 +284,46 @@ pub enum PeopleError {
     /// The binding has ended already, or the end lies before its beginning.
     #[error("binding {0} cannot end then")]
     BindingEnd(BindingId),
+    /// The database.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// Registrations that come from gateways. Nothing of a refused one is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// No such gateway.
+    #[error("gateway {0} is not enrolled")]
+    GatewayUnknown(GatewayId),
+    /// Revoked.
+    #[error("gateway {0} is revoked")]
+    GatewayRevoked(GatewayId),
+    /// It contradicts itself, or is larger than anything real.
+    #[error("the registration of meter {meter} cannot be so: {why}")]
+    Invalid {
+        /// The meter.
+        meter: MeterId,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A gateway speaks for its own store only.
+    #[error("meter {0} is to stand in another store than the gateway's")]
+    OtherStore(MeterId),
+    /// The meter is registered in another store, with another kind, role or number of users, or this very registration has
+    /// been undone since.
+    #[error("meter {0} is registered otherwise")]
+    RegisteredOtherwise(MeterId),
+    /// No such member, or none in the scope of the gateway's store.
+    #[error("member {0} does not exist in the gateway's scope")]
+    MemberUnknown(MemberId),
+    /// The meter or the slot is somebody else's.
+    #[error("meter {meter} is bound by {other}")]
+    SlotTaken {
+        /// The meter.
+        meter: MeterId,
+        /// The binding in the way.
+        other: BindingId,
+    },
     /// The database.
     #[error(transparent)]
     Fault(#[from] Fault),

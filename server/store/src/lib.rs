@@ -26,6 +26,6 @@ pub mod testing;
 
 pub use error::{
     CareError, ConsentError, Disposition, Fault, FaultKind, FleetError, IngestError, JobError, OpenError, PeopleError,
-    StaffError,
+    RegisterError, StaffError,
 };
 pub use store::{Store, StoreConfig};

@@ -9,6 +9,8 @@ pub const MAX_EXTRA: usize = 256;
 /// Rejections of a lane that the gateway has not seen yet; further ones stay unsettled, so that the prefix waits for
 /// them. As the wire contract.
 pub const MAX_REJECTED: usize = 256;
+/// Owners in one registration, as the wire contract has it.
+pub const MAX_METER_OWNERS: usize = 16;
 /// Bytes of an epoch's text.
 pub const MAX_EPOCH_BYTES: usize = 16;
 /// Epochs of one gateway whose cursors are kept; a gateway start draws one, and only the newest is ever asked about, the

@@ -14,18 +14,24 @@ use crate::error::OpenError;
 pub(crate) type Script = (i64, &'static str, &'static str);
 
 /// For SQLite.
-pub(crate) const SQLITE: &[Script] = &[(
-    1,
-    "the main job",
-    include_str!("../migrations/sqlite/0001_the_main_job.sql"),
-)];
+pub(crate) const SQLITE: &[Script] = &[
+    (
+        1,
+        "the main job",
+        include_str!("../migrations/sqlite/0001_the_main_job.sql"),
+    ),
+    (2, "devices", include_str!("../migrations/sqlite/0002_devices.sql")),
+];
 
 /// For PostgreSQL.
-pub(crate) const POSTGRES: &[Script] = &[(
-    1,
-    "the main job",
-    include_str!("../migrations/postgres/0001_the_main_job.sql"),
-)];
+pub(crate) const POSTGRES: &[Script] = &[
+    (
+        1,
+        "the main job",
+        include_str!("../migrations/postgres/0001_the_main_job.sql"),
+    ),
+    (2, "devices", include_str!("../migrations/postgres/0002_devices.sql")),
+];
 
 fn migrator(scripts: &[Script]) -> Migrator {
     let migrations = scripts

@@ -20,6 +20,7 @@ fn reads() -> Vec<String> {
         "alerts/{id}",
         "tasks",
         "tasks/{id}",
+        "meters",
         "gateways",
         "counts",
     ]
@@ -354,6 +355,11 @@ async fn values_that_make_no_sense_are_named() {
             "/api/v1/meters",
             with("meters", "model", json!(long)),
             (422, "too_long"),
+        ),
+        (
+            "/api/v1/meters",
+            with("meters", "about", json!({ "serial": "9".repeat(65) })),
+            (422, "invalid_body"),
         ),
         (
             "/api/v1/meters",

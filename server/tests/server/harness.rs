@@ -8,8 +8,9 @@ use carepost_contract::v1::{Applied, Batch, Control, Down, Epoch, Hello, Item, L
 use carepost_contract::{connect, signed};
 use carepost_daemon::{Clock, Entropy, Lifecycle, LifecycleSettings, SecretText, StopReport, Stopper};
 use carepost_domain::Id;
-use carepost_domain::id::{GatewayId, MemberId, MeterId, SittingId, StaffId, StoreId};
+use carepost_domain::id::{BindingId, GatewayId, MemberId, MeterId, SittingId, StaffId, StoreId};
 use carepost_domain::meter::{Address, AddressType, meter_id};
+use carepost_domain::quirks::DecodeQuirks;
 use carepost_domain::reading::{Attribution, Place, Reading};
 use carepost_domain::record::{Packet, decode};
 use carepost_domain::time::{TimeEvidence, measured_time};
@@ -478,11 +479,13 @@ pub(crate) fn pressure(
         context_raw: None,
         received_at: captured_at,
         nonce: 0,
+        quirks: DecodeQuirks::NONE,
     };
     let record = decode(&packet).unwrap();
     let time = measured_time(&TimeEvidence {
         meter_time: record.meter_time,
         skew: None,
+        skew_uncertain: false,
         received_at: captured_at,
         clock_trusted: true,
         live_single: false,
@@ -504,8 +507,60 @@ pub(crate) fn pressure(
         characteristic: 0x2A35,
         raw,
         context_raw: None,
+        quirk: None,
     };
     WireReading::from_reading(reading, 0)
+}
+
+/// A weight in steps of 0.005 kg that a member measured on their own scale.
+pub(crate) fn weight(
+    meter: MeterId,
+    member: MemberId,
+    binding: BindingId,
+    steps: u16,
+    at: DateTime<Utc>,
+) -> WireReading {
+    let [low, high] = steps.to_le_bytes();
+    let raw = vec![0, low, high];
+    let packet = Packet {
+        meter,
+        characteristic: 0x2A9D,
+        raw: &raw,
+        context_raw: None,
+        received_at: at,
+        nonce: 7,
+        quirks: DecodeQuirks::NONE,
+    };
+    let record = decode(&packet).unwrap();
+    let judged = record.judged.unwrap();
+    // Without a date of its own, a single live record takes the time of its receipt.
+    let time = measured_time(&TimeEvidence {
+        meter_time: record.meter_time,
+        skew: None,
+        skew_uncertain: false,
+        received_at: at,
+        clock_trusted: true,
+        live_single: true,
+        zone: ZONE,
+    })
+    .unwrap();
+    let reading = Reading {
+        id: record.id,
+        member,
+        meter,
+        attribution: Attribution::Binding { binding },
+        place: Place::Home,
+        time,
+        captured_at: at,
+        measurement: judged.measurement,
+        flags: judged.flags,
+        slot: None,
+        characteristic: 0x2A9D,
+        raw,
+        context_raw: None,
+        quirk: None,
+    };
+    WireReading::from_reading(reading, 7)
 }
 
 pub(crate) fn item(reading: WireReading) -> Item {

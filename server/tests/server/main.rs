@@ -6,6 +6,7 @@
 mod api;
 mod broker;
 mod cli;
+mod devices;
 mod flow;
 mod harness;
 mod pages;

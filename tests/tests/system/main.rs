@@ -4,3 +4,5 @@
 mod arrows;
 mod bad_input;
 mod journeys;
+mod link;
+mod pairing;

@@ -2,6 +2,7 @@
 
 use carepost_domain::code_enum;
 use carepost_domain::id::{GatewayId, MemberId, MeterId, ReadingId};
+use carepost_domain::quirks::QuirkId;
 use carepost_domain::reading::{Attribution, Flag, Measurement, Place, Reading, Slot};
 use carepost_domain::time::MeasuredTime;
 use chrono::{DateTime, Utc};
@@ -113,6 +114,10 @@ pub struct WireReading {
     /// The spool's random number, where it went into the id.
     #[serde(default)]
     pub nonce: u64,
+    /// The entry of the quirk table by which the gateway read the bytes; absent where they mean what the specification
+    /// says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quirk: Option<QuirkId>,
 }
 
 impl WireReading {
@@ -133,6 +138,7 @@ impl WireReading {
             characteristic: self.characteristic,
             raw: self.raw,
             context_raw: self.context_raw,
+            quirk: self.quirk,
         }
     }
 
@@ -154,6 +160,7 @@ impl WireReading {
             raw: reading.raw,
             context_raw: reading.context_raw,
             nonce,
+            quirk: reading.quirk,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Control messages, gateway to server.
 
-use carepost_domain::id::GatewayId;
+use carepost_domain::id::{GatewayId, MemberId, MeterId};
+use carepost_domain::meter::{Meter, MeterRole, meter_id};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Epoch, MessageError, parse_sized};
+use crate::limits::{MAX_METER_OWNERS, MAX_MODEL_CHARS};
 
 /// A message on `up/ctl`; signed like a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +16,9 @@ pub enum Control {
     Hello(Hello),
     /// The gateway has applied a down version: purged what it had to purge, committed.
     Applied(Applied),
+    /// Staff paired a new meter at the gateway. Sent again until a snapshot or delta shows the meter with its owners, or
+    /// [`super::Down::RegisterRefused`] comes.
+    Register(Box<Register>),
 }
 
 /// The start of a connection.
@@ -38,10 +43,110 @@ pub struct Applied {
     pub down_version: u64,
 }
 
+/// A new meter, or a known one with new owners.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    /// The sender.
+    pub gateway: GatewayId,
+    /// The meter.
+    pub meter: Meter,
+    /// Who measures with it; none for a store-shared meter.
+    #[serde(default)]
+    pub owners: Vec<Owner>,
+    /// When staff did so; bindings are valid from here.
+    pub at: DateTime<Utc>,
+}
+
+/// Whose a meter, or a user slot of it, is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The member.
+    pub member: MemberId,
+    /// The user slot; absent on meters of one user.
+    #[serde(default)]
+    pub slot: Option<u8>,
+}
+
+/// What a registration says that cannot be so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadRegister {
+    /// The id does not follow from address and address type.
+    #[error("the meter {meter} has another address than its id says")]
+    ForeignId {
+        /// The id given.
+        meter: MeterId,
+    },
+    /// The model is too long.
+    #[error("the model of meter {meter} has more than {MAX_MODEL_CHARS} characters")]
+    LongModel {
+        /// The meter.
+        meter: MeterId,
+    },
+    /// More owners than a meter has slots.
+    #[error("meter {meter} is given {count} owners; at most {MAX_METER_OWNERS} are allowed")]
+    TooManyOwners {
+        /// The meter.
+        meter: MeterId,
+        /// How many.
+        count: usize,
+    },
+    /// A store-shared meter is nobody's.
+    #[error("the store-shared meter {meter} is given an owner")]
+    OwnerOfShared {
+        /// The meter.
+        meter: MeterId,
+    },
+    /// A personal meter without an owner, slots on a meter of one user, none on one of several, or one slot twice.
+    #[error("the owners of meter {meter} do not go with its user slots")]
+    Slots {
+        /// The meter.
+        meter: MeterId,
+    },
+}
+
+impl Register {
+    /// Checks what can be checked without knowing anybody.
+    ///
+    /// # Errors
+    /// The first thing that cannot be so.
+    pub fn check(&self) -> Result<(), BadRegister> {
+        let meter = self.meter.id;
+        if meter_id(self.meter.address, self.meter.address_type) != meter {
+            return Err(BadRegister::ForeignId { meter });
+        }
+        if self.meter.model.chars().count() > MAX_MODEL_CHARS {
+            return Err(BadRegister::LongModel { meter });
+        }
+        let count = self.owners.len();
+        if count > MAX_METER_OWNERS {
+            return Err(BadRegister::TooManyOwners { meter, count });
+        }
+        match self.meter.role {
+            MeterRole::StoreShared if count > 0 => Err(BadRegister::OwnerOfShared { meter }),
+            MeterRole::StoreShared => Ok(()),
+            MeterRole::Personal if self.slots_fit() => Ok(()),
+            MeterRole::Personal => Err(BadRegister::Slots { meter }),
+        }
+    }
+
+    fn slots_fit(&self) -> bool {
+        let mut slots: Vec<Option<u8>> = self.owners.iter().map(|owner| owner.slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        let each_once = slots.len() == self.owners.len() && !slots.is_empty();
+        let of_the_kind = slots.iter().all(|slot| slot.is_some() == self.meter.multi_user);
+        each_once && of_the_kind
+    }
+}
+
 /// Parses a control payload.
 ///
 /// # Errors
-/// When it is too large or not a control message.
+/// When it is too large, not a control message, or a registration that cannot be so ([`Register::check`]).
 pub fn parse_control(payload: &[u8]) -> Result<Control, MessageError> {
-    parse_sized(payload, "control message")
+    let control: Control = parse_sized(payload, "control message")?;
+    if let Control::Register(register) = &control {
+        register.check().map_err(MessageError::BadRegister)?;
+    }
+    Ok(control)
 }

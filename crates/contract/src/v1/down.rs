@@ -1,6 +1,7 @@
 //! What a gateway works from, server to gateway. Nothing here is retained by a broker.
 
-use carepost_domain::id::{GrantId, MemberId, StoreId};
+use carepost_domain::code_enum;
+use carepost_domain::id::{GrantId, MemberId, MeterId, StoreId};
 use carepost_domain::meter::{Binding, Meter};
 use carepost_domain::people::MemberCode;
 use chrono::{DateTime, Utc};
@@ -19,6 +20,8 @@ pub enum Down {
     Delta(Delta),
     /// Where both lanes stand; the answer to hello.
     Cursor(Cursor),
+    /// A registration was not taken; the gateway forgets it and shows staff why.
+    RegisterRefused(RegisterRefused),
 }
 
 /// One part of a snapshot. Parts come in order; the gateway applies them together when it has the last.
@@ -82,6 +85,31 @@ pub struct Cursor {
     pub server_time: DateTime<Utc>,
 }
 
+/// The answer to a registration that was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterRefused {
+    /// The meter.
+    pub meter: MeterId,
+    /// Why.
+    pub reason: RegisterRefusal,
+}
+
+code_enum! {
+    /// Why a registration is not taken.
+    pub enum RegisterRefusal ("register refusal") {
+        /// The message cannot be so: id, model, owners or slots.
+        Invalid = "invalid",
+        /// The meter would stand in another store than the gateway.
+        OtherStore = "other_store",
+        /// The meter is registered with another kind, role or store.
+        RegisteredOtherwise = "registered_otherwise",
+        /// An owner is not a known member.
+        UnknownMember = "unknown_member",
+        /// The meter, or the slot, is another member's.
+        SlotTaken = "slot_taken",
+    }
+}
+
 /// The least that a kiosk needs to know of a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DownMember {
@@ -119,7 +147,7 @@ pub fn parse_down(payload: &[u8]) -> Result<Down, MessageError> {
     let count = match &down {
         Down::Snapshot(s) => s.members.len() + s.meters.len() + s.bindings.len() + s.grants.len(),
         Down::Delta(d) => d.members.len() + d.meters.len() + d.bindings.len() + d.grants.len(),
-        Down::Cursor(_) => 0,
+        Down::Cursor(_) | Down::RegisterRefused(_) => 0,
     };
     if count > MAX_DOWN_ROWS {
         Err(MessageError::TooManyRows { count })

@@ -8,8 +8,8 @@ mod receipt;
 pub use batch::{
     Batch, BatchError, Item, ItemError, Lane, ParsedBatch, Salvaged, WireReading, parse_batch, salvage_batch,
 };
-pub use control::{Applied, Control, Hello, parse_control};
-pub use down::{Cursor, Delta, Down, DownGrant, DownMember, Snapshot, parse_down};
+pub use control::{Applied, BadRegister, Control, Hello, Owner, Register, parse_control};
+pub use down::{Cursor, Delta, Down, DownGrant, DownMember, RegisterRefusal, RegisterRefused, Snapshot, parse_down};
 pub use receipt::{Receipt, Rejected, Rejection, Settled};
 
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,9 @@ pub enum MessageError {
         /// What the parser said.
         source: serde_json::Error,
     },
+    /// A registration that cannot be so.
+    #[error("the registration cannot be so")]
+    BadRegister(#[source] BadRegister),
     /// A list beyond its bound.
     #[error("the message lists {count} rows; at most {max} are allowed", max = crate::limits::MAX_DOWN_ROWS)]
     TooManyRows {

@@ -73,26 +73,30 @@ pub struct CareReading {
     pub slot: Option<Slot>,
 }
 
-impl From<&Reading> for CareReading {
-    fn from(reading: &Reading) -> Self {
-        Self {
+impl CareReading {
+    /// A reading as rules see it; `None` for what no rule looks at: weight, temperature, oxygen saturation.
+    #[must_use]
+    pub fn of(reading: &Reading) -> Option<Self> {
+        let value = match &reading.measurement {
+            Measurement::BloodPressure(bp) => Value::BloodPressure {
+                systolic: bp.systolic,
+                diastolic: bp.diastolic,
+                pulse: bp.pulse,
+            },
+            Measurement::Glucose(glucose) => Value::Glucose(glucose.level),
+            Measurement::Weight(_) | Measurement::Temperature(_) | Measurement::OxygenSaturation(_) => return None,
+        };
+        Some(Self {
             id: reading.id,
             measured_at: reading.time.at,
             time_trusted: !reading.time.gateway_clock_unsure,
             place: reading.place,
             meter: Some(reading.meter),
-            value: match &reading.measurement {
-                Measurement::BloodPressure(bp) => Value::BloodPressure {
-                    systolic: bp.systolic,
-                    diastolic: bp.diastolic,
-                    pulse: bp.pulse,
-                },
-                Measurement::Glucose(glucose) => Value::Glucose(glucose.level),
-            },
+            value,
             flags: reading.flags.clone(),
             symptoms: Vec::new(),
             slot: reading.slot,
-        }
+        })
     }
 }
 

@@ -11,3 +11,4 @@ mod rule_set;
 mod sessions;
 mod support;
 mod tasks;
+mod unruled;

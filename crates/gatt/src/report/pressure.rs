@@ -112,11 +112,7 @@ fn optionals(
     if let Some(pulse) = &pulse {
         object.med_float("pulse", pulse);
     }
-    match user_id {
-        None => {}
-        Some(UserId::Known(slot)) => object.display("user_id", slot),
-        Some(UserId::Unknown) => object.string("user_id", "unknown"),
-    }
+    self::user_id(object, user_id);
     if let Some(status) = status {
         let mut inner = Object::new();
         inner.display("raw", status.0);
@@ -126,6 +122,14 @@ fn optionals(
             inner.display("rfu_bits", status.rfu_bits());
         }
         object.object("status", inner);
+    }
+}
+
+pub(super) fn user_id(object: &mut Object, user_id: Option<UserId>) {
+    match user_id {
+        None => {}
+        Some(UserId::Known(slot)) => object.display("user_id", slot),
+        Some(UserId::Unknown) => object.string("user_id", "unknown"),
     }
 }
 
@@ -154,7 +158,7 @@ fn in_mmhg(object: &mut Object, key: &str, unit: PressureUnit, pressure: MedFloa
     }
 }
 
-fn rfu_flags(object: &mut Object, rfu_flags: u8) {
+pub(super) fn rfu_flags(object: &mut Object, rfu_flags: u8) {
     if rfu_flags != 0 {
         object.display("rfu_flags", rfu_flags);
     }

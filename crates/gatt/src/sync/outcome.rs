@@ -3,7 +3,8 @@
 use crate::DateTime;
 use crate::racp::ResultCode;
 
-/// The newest record that is known of a meter.
+/// The newest record that is known of a meter. An [`Outcome`] returns the mark that was given, or one whose base time is a
+/// moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HighWater {
     /// Its sequence number.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sqlx::Connection as _;
+
 use super::*;
 use crate::sitting::{SittingView, Who};
 use crate::spool::SpoolStatus;
@@ -36,15 +38,28 @@ impl Rig {
         assert!(self.task.take(&mut batch, &CancellationToken::new()).await.unwrap());
     }
 
+    /// Opens a link to a meter whose clock cannot be read.
     async fn open(&mut self, meter: &Meter) -> LinkId {
-        let link = self.bench.link(meter).await;
+        let link = self.open_unread(meter).await;
+        self.clock(link, LinkClock::Unknown).await;
+        link
+    }
+
+    /// Opens a link of whose clock nothing is known yet.
+    async fn open_unread(&mut self, meter: &Meter) -> LinkId {
+        let link = self.bench.link_unread(meter).await;
         let opened = Message::Opened {
             link,
             meter: Arc::new(meter.clone()),
-            at: self.bench.clock.now(),
+            at: self.bench.clock.monotonic(),
         };
         self.take(vec![opened]).await;
         link
+    }
+
+    async fn clock(&mut self, link: LinkId, clock: LinkClock) {
+        let last = self.bench.spool.last_look(link).await.unwrap();
+        self.take(vec![Message::Clock { link, clock, last }]).await;
     }
 
     async fn hear(&mut self, link: LinkId, raw: Vec<u8>) {
@@ -53,6 +68,7 @@ impl Rig {
             characteristic: uuid16::BLOOD_PRESSURE_MEASUREMENT,
             raw,
             received_at: self.bench.clock.now(),
+            heard: self.bench.clock.monotonic(),
         };
         self.take(vec![packet]).await;
     }
@@ -97,6 +113,14 @@ impl Rig {
     async fn counted(&self, counter: Counter) -> u64 {
         self.status().await.counters[counter.code()]
     }
+}
+
+/// A clock that shows this many seconds less than the gateway's.
+fn read(behind_s: i64) -> LinkClock {
+    LinkClock::Read(Look {
+        skew: chrono::TimeDelta::seconds(behind_s),
+        at: at(0),
+    })
 }
 
 fn alice_sits() -> Who {
@@ -192,7 +216,8 @@ async fn a_reading_of_the_sitting_before_that_comes_late_is_not_shown_to_the_nex
     rig.bench.hands.advance(Duration::from_secs(1));
     rig.bench.desk.end(first.sitting).await.unwrap();
     rig.sit(&Who::Anonymous).await;
-    let link = rig.open(&store_cuff()).await;
+    let link = rig.open_unread(&store_cuff()).await;
+    rig.clock(link, read(0)).await;
     rig.hear(link, raw).await;
     rig.bench.settle().await;
     assert_eq!((rig.states(), rig.status().await.outbox), (vec![], 1));
@@ -247,6 +272,7 @@ async fn a_flush_is_answered_after_the_commit_and_a_personal_packet_is_kept_as_i
         characteristic: uuid16::BLOOD_PRESSURE_MEASUREMENT,
         raw: raw.to_vec(),
         received_at: at(0),
+        heard: Duration::ZERO,
     };
     rig.take(vec![packet(b"no record at all"), packet(b""), Message::Flush { done }])
         .await;
@@ -279,7 +305,14 @@ async fn the_task_ends_when_the_links_do() {
     let send = async move {
         let meter = Arc::new(home_cuff());
         let link = status.open_link(meter.id, meter.kind, at(0)).await.unwrap();
-        sender.send(Message::Opened { link, meter, at: at(0) }).await.unwrap();
+        sender
+            .send(Message::Opened {
+                link,
+                meter,
+                at: Duration::ZERO,
+            })
+            .await
+            .unwrap();
         let raw = pressure(120, Some(at(-1)), Some(1));
         let characteristic = uuid16::BLOOD_PRESSURE_MEASUREMENT;
         sender
@@ -288,6 +321,7 @@ async fn the_task_ends_when_the_links_do() {
                 characteristic,
                 raw,
                 received_at: at(0),
+                heard: Duration::ZERO,
             })
             .await
             .unwrap();
@@ -295,4 +329,147 @@ async fn the_task_ends_when_the_links_do() {
     let (ended, ()) = tokio::join!(task, send);
     ended.unwrap();
     assert_eq!(rig.bench.status().await.spooled, 1);
+}
+
+#[tokio::test]
+async fn a_consenting_members_packet_is_on_disk_before_the_meters_clock_is_known_and_settled_after() {
+    let mut rig = Rig::new().await;
+    rig.sit(&alice_sits()).await;
+    let link = rig.open_unread(&store_cuff()).await;
+    let raw = rig.now();
+    rig.hear(link, raw).await;
+    rig.bench.settle().await;
+    let status = rig.status().await;
+    assert_eq!((status.spooled, status.outbox, rig.states()), (1, 0, vec![]));
+    assert_eq!(rig.bench.crash_image().await.status().await.spooled, 1);
+    rig.clock(link, read(0)).await;
+    assert_eq!(rig.states(), [ReadingState::Arrived]);
+    rig.bench.settle().await;
+    assert_eq!(
+        (rig.states(), rig.status().await.outbox),
+        (vec![ReadingState::Saved], 1)
+    );
+}
+
+#[tokio::test]
+async fn a_guess_is_taken_back_when_the_clock_says_otherwise() {
+    let mut rig = Rig::new().await;
+    rig.sit(&alice_sits()).await;
+    let link = rig.open_unread(&store_cuff()).await;
+    let raw = rig.now();
+    rig.hear(link, raw).await;
+    assert_eq!(rig.status().await.spooled, 1);
+    // An hour fast: measured before she came.
+    rig.clock(link, read(-3_600)).await;
+    rig.bench.settle().await;
+    let status = rig.status().await;
+    assert_eq!((status.spooled, status.outbox, status.quarantined), (0, 0, 0));
+    assert_eq!(rig.counted(Counter::OutsideSitting).await, 1);
+    assert!(!rig.bench.holds(MARK));
+}
+
+#[tokio::test]
+async fn a_guess_moves_to_the_sitting_of_its_corrected_time() {
+    let mut rig = Rig::new().await;
+    let first = rig.sit(&alice_sits()).await;
+    rig.bench.hands.advance(Duration::from_secs(60));
+    rig.bench.desk.end(first.sitting).await.unwrap();
+    let second = rig.sit(&alice_sits()).await;
+    let link = rig.open_unread(&store_cuff()).await;
+    let raw = rig.now();
+    rig.hear(link, raw).await;
+    rig.clock(link, read(-32)).await;
+    rig.bench.settle().await;
+    let held = rig.bench.outbox().await;
+    assert_eq!(held.len(), 1);
+    assert!(held[0].contains(&first.sitting.to_string()) && !held[0].contains(&second.sitting.to_string()));
+}
+
+#[tokio::test]
+async fn what_may_not_be_written_down_waits_for_the_clock_in_memory() {
+    for (who, state) in [
+        (Who::Anonymous, ReadingState::NotKept),
+        (Who::Member("BOBB".parse().unwrap()), ReadingState::NoConsent),
+    ] {
+        let mut rig = Rig::new().await;
+        rig.sit(&who).await;
+        let link = rig.open_unread(&store_cuff()).await;
+        let raw = rig.now();
+        rig.hear(link, raw).await;
+        assert_eq!((rig.status().await.spooled, rig.states()), (0, vec![]));
+        rig.clock(link, read(0)).await;
+        assert_eq!((rig.status().await.spooled, rig.states()), (0, vec![state]));
+        assert!(!rig.bench.holds(MARK));
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_ends_before_its_clock_was_read_is_one_without() {
+    let mut rig = Rig::new().await;
+    rig.sit(&alice_sits()).await;
+    let link = rig.open_unread(&store_cuff()).await;
+    let raw = rig.now();
+    rig.hear(link, raw).await;
+    rig.close(link).await;
+    rig.bench.settle().await;
+    assert_eq!(rig.status().await.outbox, 1);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_clock_is_bounded_and_nothing_of_it_is_lost() {
+    let mut rig = Rig::new().await;
+    rig.sit(&alice_sits()).await;
+    let link = rig.open_unread(&store_cuff()).await;
+    let (when, mark) = (rig.bench.clock.now(), i64::try_from(MAX_WAITING).unwrap());
+    let packets = (0..mark + 5).map(|n| Message::Packet {
+        link,
+        characteristic: uuid16::BLOOD_PRESSURE_MEASUREMENT,
+        raw: [pressure(120, Some(when), None), n.to_le_bytes().to_vec()].concat(),
+        received_at: when,
+        heard: rig.bench.clock.monotonic(),
+    });
+    let packets: Vec<Message> = packets.collect();
+    rig.take(packets).await;
+    assert_eq!(rig.task.links[&link].waiting.len(), MAX_WAITING);
+    rig.clock(link, read(0)).await;
+    assert!(rig.task.links[&link].waiting.is_empty());
+    rig.bench.settle().await;
+    let expected = u64::try_from(mark + 5).unwrap();
+    assert_eq!(rig.status().await.outbox, expected);
+}
+
+#[tokio::test]
+async fn keeping_a_reading_works_after_its_link_was_swept() {
+    let mut rig = Rig::new().await;
+    let view = rig.sit(&Who::Member("BOBB".parse().unwrap())).await;
+    let link = rig.open(&store_cuff()).await;
+    let raw = rig.now();
+    rig.hear(link, raw).await;
+    rig.close(link).await;
+    rig.bench.spool.sweep(rig.bench.clock.now(), true).await.unwrap();
+    rig.bench.desk.keep_until_confirmed(view.sitting).await.unwrap();
+    rig.bench.settle().await;
+    assert_eq!(
+        (rig.states(), rig.status().await.sealed),
+        (vec![ReadingState::Sealed], 1)
+    );
+    // Once nobody can ask for it any more, the link's row goes.
+    rig.bench.desk.end(view.sitting).await.unwrap();
+    rig.bench.spool.sweep(rig.bench.clock.now(), true).await.unwrap();
+    assert_eq!(rig.bench.rows("links").await, 0);
+}
+
+#[tokio::test]
+async fn asking_again_after_a_full_disk_still_keeps_what_was_shown() {
+    let mut rig = Rig::new().await;
+    let view = rig.sit(&Who::Member("BOBB".parse().unwrap())).await;
+    let link = rig.open(&store_cuff()).await;
+    let raw = rig.now();
+    rig.hear(link, raw).await;
+    let lock = rig.bench.lock().await;
+    assert!(rig.bench.desk.keep_until_confirmed(view.sitting).await.is_err());
+    lock.close().await.unwrap();
+    rig.bench.desk.keep_until_confirmed(view.sitting).await.unwrap();
+    rig.bench.settle().await;
+    assert_eq!(rig.status().await.sealed, 1);
 }

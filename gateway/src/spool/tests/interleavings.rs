@@ -93,6 +93,7 @@ fn id_of(n: u16) -> ReadingId {
         context_raw: None,
         received_at: noon(),
         nonce: 0,
+        quirks: carepost_domain::quirks::DecodeQuirks::NONE,
     };
     carepost_domain::record::decode(&packet).unwrap().id
 }

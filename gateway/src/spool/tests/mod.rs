@@ -3,4 +3,6 @@
 mod consent;
 mod delivery;
 mod interleavings;
+mod links;
 mod packets;
+mod registrations;

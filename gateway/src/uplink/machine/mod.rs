@@ -77,6 +77,8 @@ pub(crate) struct Machine {
     /// Since when something in flight waits without any receipt.
     waiting_since: Option<Duration>,
     renumbering: bool,
+    /// When registrations are to be sent; absent when there are none that are not settled.
+    register_at: Option<Duration>,
     counters: Counters,
 }
 
@@ -96,6 +98,7 @@ impl Machine {
             receipt_time: None,
             waiting_since: None,
             renumbering: false,
+            register_at: None,
             counters: Counters::default(),
         }
     }
@@ -166,6 +169,7 @@ impl Machine {
             }
         }
         due.extend(self.hold_until);
+        due.extend(self.register_at);
         due.extend(self.waiting_since.map(|since| since + self.no_receipt_limit()));
     }
 
@@ -179,6 +183,10 @@ impl Machine {
             Event::OutboxGrew => {
                 self.live.more = true;
                 self.replay.more = true;
+            }
+            Event::RegistrationMade => self.register_at = Some(now),
+            Event::RegistrationsSent { unsettled } => {
+                self.register_at = (unsettled > 0).then(|| now + self.policy.register_again);
             }
             Event::Connected { keep_alive } => self.connected(now, keep_alive, &mut actions),
             Event::Subscribed => {
@@ -405,6 +413,8 @@ impl Machine {
         {
             open.stage = Stage::Online;
             open.since = now;
+            // What was handed to another link may never have come.
+            self.register_at = Some(now);
         }
     }
 
@@ -489,7 +499,14 @@ impl Machine {
                 .get_or_insert((self.live.settled, self.replay.settled));
             actions.push(Action::Hello);
         }
-        if open.stage != Stage::Online || self.renumbering {
+        if open.stage != Stage::Online {
+            return;
+        }
+        if self.register_at.is_some_and(|at| at <= now) {
+            self.register_at = Some(now + self.policy.register_again);
+            actions.push(Action::Register);
+        }
+        if self.renumbering {
             return;
         }
         for lane in [Lane::Live, Lane::Replay] {

@@ -29,6 +29,8 @@ pub(crate) struct Policy {
     pub(crate) hold: Duration,
     /// A link that lived this long ends the back-off.
     pub(crate) stable_after: Duration,
+    /// Registrations that are not settled are sent again after this.
+    pub(crate) register_again: Duration,
 }
 
 impl Default for Policy {
@@ -44,6 +46,7 @@ impl Default for Policy {
             no_receipt_limit: Duration::from_secs(5 * 60),
             hold: Duration::from_secs(30),
             stable_after: Duration::from_secs(30),
+            register_again: Duration::from_secs(5 * 60),
         }
     }
 }
@@ -55,6 +58,13 @@ pub(crate) enum Event {
     Tick,
     /// Rows may have come into the outbox.
     OutboxGrew,
+    /// There is a new registration of a meter.
+    RegistrationMade,
+    /// Registrations were handed to the link; so many are not settled.
+    RegistrationsSent {
+        /// How many.
+        unsettled: usize,
+    },
     /// CONNACK with success; a dead peer shows within two of these keep-alives.
     Connected {
         /// The keep-alive in force.
@@ -138,6 +148,8 @@ pub(crate) enum Action {
     Subscribe,
     /// Publish hello.
     Hello,
+    /// Publish every registration that is not settled, and answer with [`Event::RegistrationsSent`].
+    Register,
     /// Number rows of this lane into a new batch, and answer with [`Event::Filled`] or [`Event::FillFailed`].
     Fill(Lane),
     /// Publish the rows with these numbers as one batch, voids for those that are gone.

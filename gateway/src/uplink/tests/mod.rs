@@ -127,7 +127,7 @@ impl Shop {
         }
         let hello = match self.control(&mut link).await {
             Control::Hello(hello) => hello,
-            other @ Control::Applied(_) => panic!("{other:?}"),
+            other @ (Control::Applied(_) | Control::Register(_)) => panic!("{other:?}"),
         };
         (link, hello)
     }

@@ -1,6 +1,7 @@
 //! The member file: `GET /members/{id}`. Opening it is in the audit.
 
 mod glucose;
+mod others;
 mod view;
 
 use askama::Template;

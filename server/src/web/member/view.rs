@@ -7,6 +7,7 @@ use carepost_store::model::{Actor, MemberFile};
 use chrono::TimeDelta;
 
 use super::glucose::{GlucoseGrid, grid};
+use super::others::{self, OtherLine};
 use crate::web::alert::view::Names;
 use crate::web::charts::{BpChart, bp_chart};
 use crate::web::consent::{self, ConsentLine};
@@ -117,6 +118,12 @@ pub(crate) struct Care {
     pub(crate) session_count: usize,
     /// The glucose table.
     pub(crate) glucose: GlucoseGrid,
+    /// Weights, temperatures and oxygen saturations, the newest first.
+    pub(crate) others: Vec<OtherLine>,
+    /// Earlier ones.
+    pub(crate) others_earlier: Vec<OtherLine>,
+    /// That there are more of them in the period than are shown; empty when there are not.
+    pub(crate) others_more: String,
     /// Open alerts.
     pub(crate) alerts: Vec<AlertLine>,
     /// Open tasks.
@@ -251,6 +258,7 @@ fn care(viewer: Viewer<'_>, file: &MemberFile, names: &Names, asked: Asked) -> C
         .get(..file.sessions.len().min(MAX_SESSIONS))
         .unwrap_or_default();
     let member = file.record.member.id;
+    let mut newest = others::lines(style, rules, &file.others);
     Care {
         chart: bp_chart(&BpChart {
             points: &points,
@@ -264,6 +272,14 @@ fn care(viewer: Viewer<'_>, file: &MemberFile, names: &Names, asked: Asked) -> C
         sessions: readings::sessions(style, rules, shown, &file.pressures),
         session_count: file.sessions.len(),
         glucose: grid(style, rules, &file.glucose),
+        others_earlier: newest.split_off(newest.len().min(others::NEWEST)),
+        others: newest,
+        others_more: if file.others.len() > others::MAX_OTHERS {
+            let counts = [("n", others::MAX_OTHERS.into()), ("all", file.others.len().into())];
+            texts.fill("others-more", &counts)
+        } else {
+            String::new()
+        },
         alerts: alerts(viewer, file),
         tasks: tasks(viewer, file, names),
         symptoms: file
@@ -358,6 +374,32 @@ mod tests {
         assert_eq!((care.session_count, care.glucose.count), (34, 15));
         assert!(care.legend.home && care.legend.store && care.legend.hollow && care.legend.target.is_some());
         assert_eq!((care.alerts.len(), care.tasks.len(), care.symptoms.len()), (1, 1, 1));
+        let others: Vec<_> = care
+            .others
+            .iter()
+            .map(|other| format!("{} {} {}", other.kind, other.line.value, other.line.unit))
+            .collect();
+        assert_eq!(
+            others,
+            [
+                "Weight 68.3 kg",
+                "Oxygen saturation 97 %",
+                "Temperature (ear drum) 36.8 °C"
+            ]
+        );
+        assert_eq!(care.others[0].sent.as_deref(), Some("150.5 lb"));
+        assert_eq!(care.others[1].line.pulse.as_deref(), Some("71"));
+        assert!(care.others_more.is_empty());
+    }
+
+    #[test]
+    fn a_long_list_of_other_readings_is_cut_and_says_so() {
+        let mut file = sample::member_file();
+        let one = file.others[0].clone();
+        file.others = vec![one; 61];
+        let care = page_of(&file).care.unwrap();
+        assert_eq!((care.others.len(), care.others_earlier.len()), (8, 52));
+        assert_eq!(care.others_more, "The newest 60 of 61 are shown.");
     }
 
     #[test]

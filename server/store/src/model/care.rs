@@ -207,6 +207,8 @@ pub struct MemberFile {
     pub pressures: Vec<StoredReading>,
     /// Glucose readings of the period, the newest first.
     pub glucose: Vec<StoredReading>,
+    /// Weights, temperatures and oxygen saturations of the period, the newest first. No rule looks at them.
+    pub others: Vec<StoredReading>,
     /// Symptoms of the period, the newest first.
     pub symptoms: Vec<SymptomRecord>,
     /// Active alerts, worst first.

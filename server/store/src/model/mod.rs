@@ -7,6 +7,7 @@ mod down;
 mod fleet;
 mod ingest;
 mod jobs;
+mod meters;
 mod people;
 mod staff;
 
@@ -22,5 +23,6 @@ pub use fleet::{
 };
 pub use ingest::{Cursors, Incoming, IncomingItem, IngestOutcome, Lane, Rejection};
 pub use jobs::{Job, JobFailure, JobKind, JobState, ParkedJob};
+pub use meters::{MeterOwner, MeterPage, MeterRecord, Registered, Registration};
 pub use people::{BindingRequest, MemberRecord};
 pub use staff::{NewStaff, Session, Staff, StaffRole};

@@ -11,12 +11,12 @@ statements! {
     INSERT = "INSERT INTO reading (id, member, meter, attributed_by, attribution, place, measured_at, time_quality,
             meter_local, correction_s, gateway_clock_unsure, captured_at, received_at, gateway, kind, unit, systolic_umhg,
             diastolic_umhg, mean_arterial_umhg, pulse_milli, user_slot, glucose_is, glucose_milli, sequence, slot, flags,
-            characteristic, raw, context_raw, nonce)
+            characteristic, raw, context_raw, nonce, quirk, weight_milli, temperature_milli, temperature_site, spo2_tenths)
         SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::text[], $7::bigint[],
             $8::text[], $9::bigint[], $10::bigint[], $11::boolean[], $12::bigint[], $13::bigint[], $14::uuid[], $15::text[],
             $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::text[],
             $23::bigint[], $24::bigint[], $25::text[], $26::text[], $27::bigint[], $28::bytea[], $29::bytea[],
-            $30::bigint[])
+            $30::bigint[], $31::text[], $32::bigint[], $33::bigint[], $34::text[], $35::bigint[])
         ON CONFLICT (id) DO NOTHING RETURNING id";
 }
 
@@ -59,6 +59,11 @@ pub(crate) async fn insert_readings(conn: &mut Conn, rows: &[ReadingRow]) -> Res
         .bind(column(&rows, |row| row.raw.clone()))
         .bind(column(&rows, |row| row.context_raw.clone()))
         .bind(column(&rows, |row| row.nonce))
+        .bind(column(&rows, |row| row.quirk.clone()))
+        .bind(column(&rows, |row| row.weight_milli))
+        .bind(column(&rows, |row| row.temperature_milli))
+        .bind(column(&rows, |row| row.temperature_site.clone()))
+        .bind(column(&rows, |row| row.spo2_tenths))
         .fetch_all(conn)
         .await
         .doing("store readings")

@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions as _, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::error::{Doing, Fault, FaultKind, Group, OpenError};
+use crate::migrate::Script;
 use crate::store::StoreConfig;
 
 /// The connection that the shared statements run on.
@@ -58,7 +59,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) async fn open(config: &StoreConfig) -> Result<Self, OpenError> {
+    pub(crate) async fn open(config: &StoreConfig, scripts: &[Script]) -> Result<Self, OpenError> {
         let options = PgConnectOptions::from_str(&config.url)
             .map_err(|error| OpenError::BadUrl(Fault::new("read the database URL", FaultKind::Unexpected, error)))?
             .application_name("carepost")
@@ -71,7 +72,7 @@ impl Engine {
             .await
             .doing("connect to the database")?;
         let mut conn = pool.acquire().await.doing("connect to the database")?;
-        crate::migrate::run(&mut *conn, crate::migrate::POSTGRES, config.migrate).await?;
+        crate::migrate::run(&mut *conn, scripts, config.migrate).await?;
         drop(conn);
         Ok(Self { pool })
     }

@@ -58,7 +58,7 @@ pub(crate) async fn reassess(
     }
     let items: Vec<CareReading> = history
         .iter()
-        .map(|stored| CareReading::from(&stored.reading))
+        .filter_map(|stored| CareReading::of(&stored.reading))
         .collect();
     let assessment = assess(rules, &profile, &items, &felt, &settled, now);
 
@@ -83,7 +83,7 @@ pub(crate) async fn reassess(
     Ok(change)
 }
 
-/// Readings of a time that may be evaluated now.
+/// Readings of a time that rules look at and that may be evaluated now.
 async fn evaluable(
     conn: &mut Conn,
     member: MemberId,
@@ -93,7 +93,7 @@ async fn evaluable(
     now: DateTime<Utc>,
 ) -> Result<Vec<StoredReading>, Fault> {
     let mut found = readings::between(conn, member, from, to).await?;
-    found.retain(|stored| readings::may_show(grants, stored, now));
+    found.retain(|stored| CareReading::of(&stored.reading).is_some() && readings::may_show(grants, stored, now));
     Ok(found)
 }
 
@@ -121,7 +121,10 @@ async fn replace_old_sessions(
         now,
     )
     .await?;
-    let items: Vec<CareReading> = around.iter().map(|stored| CareReading::from(&stored.reading)).collect();
+    let items: Vec<CareReading> = around
+        .iter()
+        .filter_map(|stored| CareReading::of(&stored.reading))
+        .collect();
     let made: Vec<Session> = session::sessions(rules, profile, &items, now);
     // What began from `limit` on was made from the whole history just now.
     let to = (last + SITTING_MARGIN).min(limit - TimeDelta::microseconds(1));
@@ -280,7 +283,7 @@ fn status_word(task: &Task) -> String {
     }
 }
 
-/// After an ingest: every member with new readings.
+/// After an ingest: every member with new readings that rules look at.
 pub(crate) async fn after_ingest(
     conn: &mut Conn,
     by: &By,
@@ -289,7 +292,7 @@ pub(crate) async fn after_ingest(
     rules: &RuleSet,
 ) -> Result<Vec<MemberId>, Fault> {
     let mut per_member: BTreeMap<MemberId, Vec<DateTime<Utc>>> = BTreeMap::new();
-    for reading in new {
+    for reading in new.iter().filter(|reading| CareReading::of(reading).is_some()) {
         let instants = per_member.entry(reading.member).or_default();
         if matches!(reading.measurement, Measurement::BloodPressure(_)) {
             instants.push(reading.time.at);

@@ -6,7 +6,7 @@ use carepost_domain::people::masked_name;
 use uuid::Uuid;
 
 use super::counter::{self, Counter};
-use super::meters::{BindingRow, MeterRow};
+use super::meters::{BindingRow, MeterRow, meter_columns};
 use super::{Conn, fleet};
 use crate::codec::{instant, instant_opt, parse};
 use crate::error::{Doing as _, Fault, FleetError};
@@ -17,8 +17,7 @@ statements! {
         WHERE changed > $2 AND (home_store = $1 OR id IN (
             SELECT b.member FROM binding b JOIN meter m ON m.id = b.meter WHERE m.store = $1))
         ORDER BY id";
-    METERS = "SELECT id, address, address_type, kind, role, store, model, multi_user FROM meter
-        WHERE store = $1 AND changed > $2 ORDER BY id";
+    METERS = concat!("SELECT ", meter_columns!(), " FROM meter WHERE store = $1 AND changed > $2 ORDER BY id");
     BINDINGS = "SELECT b.id, b.meter, b.member, b.slot, b.valid_from, b.valid_to, b.only_ever_this_person
         FROM binding b JOIN meter m ON m.id = b.meter
         WHERE m.store = $1 AND b.changed > $2 ORDER BY b.id";

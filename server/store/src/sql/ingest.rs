@@ -274,12 +274,13 @@ async fn record(
         )
         .await?;
     }
+    meters::note_seen(conn, new, now).await?;
     if !new.is_empty() {
         sqlx::query(NOTE_READINGS)
             .bind(incoming.gateway.uuid())
             .bind(i64::try_from(new.len()).unwrap_or(i64::MAX))
             .bind(us(now))
-            .execute(conn)
+            .execute(&mut *conn)
             .await
             .doing("count a gateway's readings")?;
     }

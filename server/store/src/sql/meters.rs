@@ -1,8 +1,11 @@
-//! Meters and who owns which.
+//! Meters and who owns which, as staff say it. What gateways say is in `registration`.
+
+use std::collections::BTreeMap;
 
 use carepost_domain::Id;
-use carepost_domain::id::{BindingId, MeterId, StoreId};
-use carepost_domain::meter::{Binding, Meter, MeterRole};
+use carepost_domain::id::{BindingId, GatewayId, MeterId, StoreId};
+use carepost_domain::meter::{About, Binding, Meter, MeterRole};
+use carepost_domain::reading::Reading;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -15,14 +18,27 @@ use crate::error::{Doing as _, Fault, FaultKind, PeopleError};
 use crate::limits::MAX_NAME_CHARS;
 use crate::model::{BindingRequest, By};
 
+/// The columns of [`MeterRow`].
+macro_rules! meter_columns {
+    ($($of:literal)?) => {
+        concat!(
+            $($of,)? "id, ", $($of,)? "address, ", $($of,)? "address_type, ", $($of,)? "kind, ", $($of,)? "role, ",
+            $($of,)? "store, ", $($of,)? "model, ", $($of,)? "multi_user, ", $($of,)? "manufacturer, ",
+            $($of,)? "serial, ", $($of,)? "firmware"
+        )
+    };
+}
+
+pub(super) use meter_columns;
+
 statements! {
     TOUCH_MEMBER = "UPDATE member SET changed = $2 WHERE id = $1";
     TOUCH_GRANTS = "UPDATE consent_grant SET changed = $2 WHERE member = $1 AND purpose = 'care_record'";
-    ADD_METER = "INSERT INTO meter (id, address, address_type, kind, role, store, model, multi_user, registered_at, changed)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING";
-    METERS = concat!(
-        "SELECT id, address, address_type, kind, role, store, model, multi_user FROM meter WHERE id", in_ids!("$1")
-    );
+    ADD_METER = "INSERT INTO meter (id, address, address_type, kind, role, store, model, multi_user, registered_at, changed,
+            manufacturer, serial, firmware, described_at, registered_via)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (id) DO NOTHING";
+    METERS = concat!("SELECT ", meter_columns!(), " FROM meter WHERE id", in_ids!("$1"));
+    SEEN = "UPDATE meter SET last_seen = $2 WHERE id = $1 AND (last_seen IS NULL OR last_seen < $2)";
     LOCK_METER = concat!("SELECT id FROM meter WHERE id = $1", row_lock!());
     ADD_BINDING = "INSERT INTO binding (id, meter, member, slot, valid_from, valid_to, only_ever_this_person, changed)
         VALUES ($1, $2, $3, $4, $5, NULL, $6, $7) ON CONFLICT (id) DO NOTHING";
@@ -47,6 +63,9 @@ pub(crate) struct MeterRow {
     store: Uuid,
     model: String,
     multi_user: bool,
+    manufacturer: String,
+    serial: String,
+    firmware: String,
 }
 
 impl MeterRow {
@@ -60,6 +79,11 @@ impl MeterRow {
             store: Id::from_uuid(self.store),
             model: self.model,
             multi_user: self.multi_user,
+            about: About {
+                manufacturer: self.manufacturer,
+                serial: self.serial,
+                firmware: self.firmware,
+            },
         })
     }
 }
@@ -131,13 +155,40 @@ pub(crate) async fn register_meter(conn: &mut Conn, by: &By, meter: &Meter) -> R
         return Err(PeopleError::StoreUnknown(meter.store));
     }
     if let Some(known) = find_meters(conn, &[meter.id.uuid()]).await?.pop() {
-        return if known == *meter {
+        // Staff who know only the address do not contradict what the meter has said of itself.
+        let same = Meter {
+            about: known.about.clone(),
+            ..meter.clone()
+        } == known
+            && (meter.about == About::default() || meter.about == known.about);
+        return if same {
             Ok(())
         } else {
             Err(PeopleError::MeterDiffers(meter.id))
         };
     }
     let version = counter::add(conn, Counter::Down, 1).await?;
+    insert_meter(conn, by, meter, &Origin::default(), version).await?;
+    Ok(())
+}
+
+/// Where a meter's registration comes from, when it comes from a gateway.
+#[derive(Debug, Default)]
+pub(super) struct Origin {
+    /// The gateway.
+    pub(super) via: Option<GatewayId>,
+    /// When it learnt what the meter says of itself.
+    pub(super) described_at: Option<DateTime<Utc>>,
+}
+
+/// Inserts a meter that is not there, with its audit row.
+pub(super) async fn insert_meter(
+    conn: &mut Conn,
+    by: &By,
+    meter: &Meter,
+    origin: &Origin,
+    version: i64,
+) -> Result<(), Fault> {
     let added = sqlx::query(ADD_METER)
         .bind(meter.id.uuid())
         .bind(meter.address.to_string())
@@ -149,6 +200,11 @@ pub(crate) async fn register_meter(conn: &mut Conn, by: &By, meter: &Meter) -> R
         .bind(meter.multi_user)
         .bind(us(by.at))
         .bind(version)
+        .bind(meter.about.manufacturer.as_str())
+        .bind(meter.about.serial.as_str())
+        .bind(meter.about.firmware.as_str())
+        .bind(origin.described_at.map(us))
+        .bind(origin.via.map(Id::uuid))
         .execute(&mut *conn)
         .await
         .doing("register a meter")?;
@@ -157,28 +213,54 @@ pub(crate) async fn register_meter(conn: &mut Conn, by: &By, meter: &Meter) -> R
             "register a meter",
             FaultKind::Contention,
             "somebody else registered it just now",
-        )
-        .into());
+        ));
     }
     audit::insert(
         conn,
         &Entry::new(by, "meter.register", meter.id).detail(meter.role.code()),
     )
-    .await?;
+    .await
+}
+
+/// Holds a meter until commit; `false` when there is none.
+pub(super) async fn hold(conn: &mut Conn, meter: MeterId) -> Result<bool, Fault> {
+    let held: Option<Uuid> = sqlx::query_scalar(LOCK_METER)
+        .bind(meter.uuid())
+        .fetch_optional(conn)
+        .await
+        .doing("hold a meter")?;
+    Ok(held.is_some())
+}
+
+/// Notes when meters were last heard of, from readings that are stored now.
+pub(super) async fn note_seen(conn: &mut Conn, stored: &[&Reading], now: DateTime<Utc>) -> Result<(), Fault> {
+    // In the order of their ids, so that two batches never wait for each other.
+    let mut seen: BTreeMap<Uuid, DateTime<Utc>> = BTreeMap::new();
+    for reading in stored {
+        // A gateway whose clock is ahead has not seen the meter in the future.
+        let at = reading.captured_at.min(now);
+        let latest = seen.entry(reading.meter.uuid()).or_insert(at);
+        *latest = at.max(*latest);
+    }
+    for (meter, at) in seen {
+        sqlx::query(SEEN)
+            .bind(meter)
+            .bind(us(at))
+            .execute(&mut *conn)
+            .await
+            .doing("note when a meter was seen")?;
+    }
     Ok(())
 }
 
 pub(crate) async fn bind(conn: &mut Conn, by: &By, request: &BindingRequest) -> Result<(), PeopleError> {
-    let held: Option<Uuid> = sqlx::query_scalar(LOCK_METER)
-        .bind(request.meter.uuid())
-        .fetch_optional(&mut *conn)
-        .await
-        .doing("hold a meter")?;
-    if held.is_none() {
+    // Members before meters, as an ingest holds them.
+    let known_member = !lock_members(conn, &[request.member.uuid()]).await?.is_empty();
+    if !hold(conn, request.meter).await? {
         return Err(PeopleError::MeterUnknown(request.meter));
     }
     let meter = meter(conn, request.meter).await?;
-    if lock_members(conn, &[request.member.uuid()]).await?.is_empty() {
+    if !known_member {
         return Err(PeopleError::MemberUnknown(request.member));
     }
     match (meter.role, meter.multi_user, request.slot) {
@@ -222,6 +304,18 @@ pub(crate) async fn bind(conn: &mut Conn, by: &By, request: &BindingRequest) -> 
         });
     }
     let version = counter::add(conn, Counter::Down, 1).await?;
+    if !insert_binding(conn, by, &wanted, version).await? {
+        return Err(PeopleError::BindingOverlaps {
+            meter: meter.id,
+            other: wanted.id,
+        });
+    }
+    Ok(())
+}
+
+/// Inserts a binding with its audit row, and brings its owner into the scope of the meter's store; `false` when its id is
+/// taken.
+pub(super) async fn insert_binding(conn: &mut Conn, by: &By, wanted: &Binding, version: i64) -> Result<bool, Fault> {
     let added = sqlx::query(ADD_BINDING)
         .bind(wanted.id.uuid())
         .bind(wanted.meter.uuid())
@@ -234,26 +328,23 @@ pub(crate) async fn bind(conn: &mut Conn, by: &By, request: &BindingRequest) -> 
         .await
         .doing("bind a meter")?;
     if added.rows_affected() == 0 {
-        return Err(PeopleError::BindingOverlaps {
-            meter: meter.id,
-            other: wanted.id,
-        });
+        return Ok(false);
     }
     // The owner may come into another store's scope by this, and the grants with it.
     for statement in [TOUCH_MEMBER, TOUCH_GRANTS] {
         sqlx::query(statement)
-            .bind(request.member.uuid())
+            .bind(wanted.member.uuid())
             .bind(version)
             .execute(&mut *conn)
             .await
             .doing("bring a member into a gateway's scope")?;
     }
-    audit::insert(conn, &Entry::new(by, "meter.bind", meter.id).member(request.member)).await?;
-    Ok(())
+    audit::insert(conn, &Entry::new(by, "meter.bind", wanted.meter).member(wanted.member)).await?;
+    Ok(true)
 }
 
 /// Whether an existing binding leaves no room for a new, open-ended one of the same slot.
-fn overlaps(other: &Binding, wanted: &Binding) -> bool {
+pub(super) fn overlaps(other: &Binding, wanted: &Binding) -> bool {
     other.slot == wanted.slot && other.valid_to.is_none_or(|end| end > wanted.valid_from)
 }
 

@@ -15,10 +15,12 @@ pub(crate) mod fleet;
 pub(crate) mod ingest;
 pub(crate) mod jobs;
 pub(crate) mod lanes;
+pub(crate) mod meter_list;
 pub(crate) mod meters;
 pub(crate) mod people;
 pub(crate) mod quarantine;
 pub(crate) mod readings;
+pub(crate) mod registration;
 pub(crate) mod sessions;
 pub(crate) mod staff;
 pub(crate) mod symptoms;
@@ -42,10 +44,12 @@ pub(crate) const ALL: &[(&str, &[(&str, &str)])] = &[
     ("ingest", ingest::ALL),
     ("jobs", jobs::ALL),
     ("lanes", lanes::ALL),
+    ("meter_list", meter_list::ALL),
     ("meters", meters::ALL),
     ("people", people::ALL),
     ("quarantine", quarantine::ALL),
     ("readings", readings::ALL),
+    ("registration", registration::ALL),
     ("sessions", sessions::ALL),
     ("staff", staff::ALL),
     ("symptoms", symptoms::ALL),

@@ -19,7 +19,7 @@ macro_rules! reading_columns {
         "id, member, meter, attributed_by, attribution, place, measured_at, time_quality, meter_local, correction_s,
             gateway_clock_unsure, captured_at, received_at, gateway, kind, unit, systolic_umhg, diastolic_umhg,
             mean_arterial_umhg, pulse_milli, user_slot, glucose_is, glucose_milli, sequence, slot, flags, characteristic,
-            raw, context_raw, nonce"
+            raw, context_raw, nonce, quirk, weight_milli, temperature_milli, temperature_site, spo2_tenths"
     };
 }
 

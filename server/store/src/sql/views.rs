@@ -318,6 +318,7 @@ pub(crate) async fn member_file(
         sessions: Vec::new(),
         pressures: Vec::new(),
         glucose: Vec::new(),
+        others: Vec::new(),
         symptoms: Vec::new(),
         alerts: Vec::new(),
         tasks: Vec::new(),
@@ -347,6 +348,9 @@ async fn fill(
         match stored.reading.measurement {
             Measurement::BloodPressure(_) => file.pressures.push(stored),
             Measurement::Glucose(_) => file.glucose.push(stored),
+            Measurement::Weight(_) | Measurement::Temperature(_) | Measurement::OxygenSaturation(_) => {
+                file.others.push(stored);
+            }
         }
     }
     file.sessions = permitted(

@@ -10,9 +10,9 @@ statements! {
     INSERT = "INSERT INTO reading (id, member, meter, attributed_by, attribution, place, measured_at, time_quality,
             meter_local, correction_s, gateway_clock_unsure, captured_at, received_at, gateway, kind, unit, systolic_umhg,
             diastolic_umhg, mean_arterial_umhg, pulse_milli, user_slot, glucose_is, glucose_milli, sequence, slot, flags,
-            characteristic, raw, context_raw, nonce)
+            characteristic, raw, context_raw, nonce, quirk, weight_milli, temperature_milli, temperature_site, spo2_tenths)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-            $24, $25, $26, $27, $28, $29, $30)
+            $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)
         ON CONFLICT (id) DO NOTHING RETURNING id";
 }
 
@@ -51,6 +51,11 @@ pub(crate) async fn insert_readings(conn: &mut Conn, rows: &[ReadingRow]) -> Res
             .bind(row.raw.as_slice())
             .bind(row.context_raw.as_deref())
             .bind(row.nonce)
+            .bind(row.quirk.as_deref())
+            .bind(row.weight_milli)
+            .bind(row.temperature_milli)
+            .bind(row.temperature_site.as_deref())
+            .bind(row.spo2_tenths)
             .fetch_optional(&mut *conn)
             .await
             .doing("store a reading")?;

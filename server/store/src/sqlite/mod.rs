@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Connection as _, Sqlite};
 use uuid::Uuid;
 
 use crate::error::{Doing, Fault, FaultKind, Group, OpenError};
+use crate::migrate::Script;
 use crate::store::{Priority, StoreConfig};
 
 /// The connection that the shared statements run on.
@@ -89,7 +90,7 @@ struct Home {
 }
 
 impl Engine {
-    pub(crate) async fn open(config: &StoreConfig) -> Result<Self, OpenError> {
+    pub(crate) async fn open(config: &StoreConfig, scripts: &[Script]) -> Result<Self, OpenError> {
         let bad_url = |error: Box<dyn std::error::Error + Send + Sync>| {
             OpenError::BadUrl(Fault::new("read the database URL", FaultKind::Unexpected, error))
         };
@@ -117,7 +118,7 @@ impl Engine {
             .pragma("journal_size_limit", WAL_LIMIT);
         let mut writer = connect(&options).await?;
         check_version(&mut writer).await?;
-        crate::migrate::run(&mut writer, crate::migrate::SQLITE, config.migrate).await?;
+        crate::migrate::run(&mut writer, scripts, config.migrate).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(config.max_connections.max(1))
             .acquire_timeout(config.acquire_timeout)

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::error::{Fault, FaultKind, Group, OpenError};
 use crate::limits::MAX_CONTENTION_RETRIES;
-use crate::{postgres, sqlite};
+use crate::{migrate, postgres, sqlite};
 
 /// How to reach the database.
 #[derive(Debug, Clone)]
@@ -179,10 +179,19 @@ impl Store {
     /// brought up to date.
     #[tracing::instrument(name = "store.open", skip_all)]
     pub async fn open(config: &StoreConfig) -> Result<Self, OpenError> {
+        Self::open_with(config, migrate::SQLITE, migrate::POSTGRES).await
+    }
+
+    /// As [`Store::open`], with the migrations given.
+    pub(crate) async fn open_with(
+        config: &StoreConfig,
+        for_sqlite: &[migrate::Script],
+        for_postgres: &[migrate::Script],
+    ) -> Result<Self, OpenError> {
         let engine = if config.url.starts_with("sqlite:") {
-            Engine::Sqlite(Arc::new(sqlite::Engine::open(config).await?))
+            Engine::Sqlite(Arc::new(sqlite::Engine::open(config, for_sqlite).await?))
         } else if config.url.starts_with("postgres:") || config.url.starts_with("postgresql:") {
-            Engine::Postgres(Arc::new(postgres::Engine::open(config).await?))
+            Engine::Postgres(Arc::new(postgres::Engine::open(config, for_postgres).await?))
         } else {
             return Err(OpenError::UnknownEngine);
         };

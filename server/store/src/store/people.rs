@@ -1,14 +1,16 @@
 //! Members, meters, bindings and consent.
 
 use carepost_domain::consent::Purpose;
-use carepost_domain::id::{BindingId, MemberId, MeterId, StoreId};
+use carepost_domain::id::{BindingId, GatewayId, MemberId, MeterId, StoreId};
 use carepost_domain::meter::Meter;
 use carepost_domain::people::{Condition, DrugClass, Member, MemberCode};
 use chrono::{DateTime, Utc};
 
 use super::{Priority, Store, audited, read, write};
-use crate::error::{ConsentError, PeopleError};
-use crate::model::{BindingRequest, By, GrantRecord, MemberRecord, NewGrant, Withdrawal};
+use crate::error::{ConsentError, PeopleError, RegisterError};
+use crate::model::{
+    BindingRequest, By, GrantRecord, MemberRecord, MeterPage, NewGrant, Registered, Registration, Withdrawal,
+};
 
 impl Store {
     /// Adds a member; the same again is no change.
@@ -80,6 +82,41 @@ impl Store {
     #[tracing::instrument(name = "store.meter", skip_all)]
     pub async fn meter(&self, id: MeterId) -> Result<Meter, PeopleError> {
         read!(self, |conn| sql::meters::meter(conn, id))
+    }
+
+    /// A page of meters of one store or of all, by model and address, behind `after`; at most [`crate::limits::MAX_PAGE`].
+    ///
+    /// # Errors
+    /// [`PeopleError::MeterUnknown`] when there is no `after`.
+    #[tracing::instrument(name = "store.meters", skip_all)]
+    pub async fn meters(
+        &self,
+        store: Option<StoreId>,
+        after: Option<MeterId>,
+        limit: u32,
+        now: DateTime<Utc>,
+    ) -> Result<MeterPage, PeopleError> {
+        read!(self, |conn| sql::meter_list::page(conn, store, after, limit, now))
+    }
+
+    /// Registers a meter that staff paired at a gateway, with its owners, all or nothing; a repeat changes nothing. Of a
+    /// known meter only what it says of itself may differ, and is brought up to date.
+    ///
+    /// # Errors
+    /// [`RegisterError`] says why it is refused; nothing is changed then.
+    #[tracing::instrument(name = "store.register_from_gateway", skip_all)]
+    pub async fn register_from_gateway(
+        &self,
+        gateway: GatewayId,
+        registration: &Registration,
+        now: DateTime<Utc>,
+    ) -> Result<Registered, RegisterError> {
+        write!(self, Priority::Staff, |conn| sql::registration::register(
+            conn,
+            gateway,
+            registration,
+            now
+        ))
     }
 
     /// Binds a personal meter, or one of its slots, to a member; the same request again is no change.

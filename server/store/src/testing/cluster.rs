@@ -127,11 +127,23 @@ impl Cluster {
     /// # Errors
     /// When the server refuses.
     pub async fn database(&self) -> Result<String, ClusterError> {
+        self.make(" TEMPLATE template_carepost").await
+    }
+
+    /// A database with nothing in it, as a URL.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn empty_database(&self) -> Result<String, ClusterError> {
+        self.make("").await
+    }
+
+    async fn make(&self, from: &str) -> Result<String, ClusterError> {
         // One at a time: copies of one template wait for each other anyway.
         let mut made = self.made.lock().await;
         *made += 1;
         let name = format!("test_{}", *made);
-        let statement = format!("CREATE DATABASE {name} TEMPLATE template_carepost");
+        let statement = format!("CREATE DATABASE {name}{from}");
         self.execute("make a database", &statement).await?;
         Ok(self.url(&name))
     }

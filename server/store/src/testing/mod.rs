@@ -9,8 +9,9 @@ use sqlx::{Executor as _, SqlSafeStr as _};
 pub use catalogue::{Catalogue, Column, Index, Table, catalogue};
 pub use cluster::{Cluster, ClusterError};
 
-use crate::store::{Engine, Store};
-use crate::{Fault, postgres, sqlite};
+use crate::migrate::Script;
+use crate::store::{Engine, Store, StoreConfig};
+use crate::{Fault, OpenError, migrate, postgres, sqlite};
 
 /// What preparing one statement came to.
 #[derive(Debug)]
@@ -70,6 +71,18 @@ fn named(shared: &'static [(&'static str, Statements)], bulk: Statements) -> Vec
     shared
         .chain(bulk.iter().map(|(name, text)| (format!("bulk::{name}"), *text)))
         .collect()
+}
+
+/// Opens a database with the schema of an older version: migrations up to that number are applied.
+///
+/// # Errors
+/// As [`Store::open`].
+pub async fn open_at(config: &StoreConfig, version: i64) -> Result<Store, OpenError> {
+    let until = |scripts: &'static [Script]| {
+        let count = scripts.iter().take_while(|(number, ..)| *number <= version).count();
+        scripts.get(..count).unwrap_or(scripts)
+    };
+    Store::open_with(config, until(migrate::SQLITE), until(migrate::POSTGRES)).await
 }
 
 /// Runs a statement of a test, such as one that damages a row in order to see it found.

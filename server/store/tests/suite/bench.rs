@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use carepost_domain::care::rule_set::RuleSet;
 use carepost_domain::consent::{Grant, Purpose};
 use carepost_domain::id::{BindingId, GatewayId, MemberId, MeterId, SittingId, StaffId, StoreId};
-use carepost_domain::meter::{Address, AddressType, Meter, MeterKind, MeterRole, meter_id};
+use carepost_domain::meter::{About, Address, AddressType, Meter, MeterKind, MeterRole, meter_id};
 use carepost_domain::people::{Condition, Member, Sex};
+use carepost_domain::quirks::DecodeQuirks;
 use carepost_domain::reading::{Attribution, Place, Reading};
 use carepost_domain::record::{Packet, decode};
 use carepost_domain::time::{MeasuredTime, TimeQuality};
@@ -143,7 +144,9 @@ impl Bench {
             name: format!("gateway {gateway}"),
             public_key: [7; 32],
         };
-        self.store.add_gateway(&By::system(self.now), &new).await.unwrap();
+        // Long ago, so that what it says of the last days may be believed.
+        let then = By::system(self.now - TimeDelta::days(100));
+        self.store.add_gateway(&then, &new).await.unwrap();
     }
 
     pub(crate) async fn hire(&self, staff: StaffId, login: &str) {
@@ -329,6 +332,28 @@ impl Bench {
         )
     }
 
+    /// A home reading of one of the member's other meters, from its bytes.
+    pub(crate) fn other(
+        &self,
+        (meter, binding): (MeterId, u128),
+        kind: MeterKind,
+        raw: Vec<u8>,
+        measured: DateTime<Utc>,
+    ) -> IncomingItem {
+        let binding: BindingId = id(binding);
+        let attribution = Attribution::Binding { binding };
+        let characteristic = kind.characteristic();
+        self.item(
+            self.member,
+            meter,
+            attribution,
+            Place::Home,
+            measured,
+            characteristic,
+            raw,
+        )
+    }
+
     #[expect(clippy::too_many_arguments, reason = "a reading has that many sides")]
     fn item(
         &self,
@@ -348,6 +373,7 @@ impl Bench {
             context_raw: None,
             received_at: captured_at,
             nonce: 0,
+            quirks: DecodeQuirks::NONE,
         };
         let record = decode(&packet).unwrap();
         let judged = record.judged.unwrap();
@@ -371,6 +397,7 @@ impl Bench {
             characteristic,
             raw,
             context_raw: None,
+            quirk: None,
         };
         IncomingItem::Reading {
             reading: Box::new(reading),
@@ -399,6 +426,7 @@ pub(crate) fn meter(n: u8, kind: MeterKind, role: MeterRole, store: StoreId) -> 
         store,
         model: "test".to_owned(),
         multi_user: false,
+        about: About::default(),
     }
 }
 
@@ -424,7 +452,7 @@ fn local(measured: DateTime<Utc>) -> NaiveDateTime {
     measured.with_timezone(&chrono_tz::Asia::Shanghai).naive_local()
 }
 
-fn date_bytes(measured: DateTime<Utc>) -> Vec<u8> {
+pub(crate) fn date_bytes(measured: DateTime<Utc>) -> Vec<u8> {
     let local = local(measured);
     let mut bytes = u16::try_from(local.year()).unwrap().to_le_bytes().to_vec();
     for field in [local.month(), local.day(), local.hour(), local.minute(), local.second()] {

@@ -11,10 +11,13 @@ mod down;
 mod fleet;
 mod ingest;
 mod jobs;
+mod others;
 mod outcomes;
 mod people;
 mod races;
+mod registration;
 mod staff;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -64,11 +67,19 @@ const BEHAVIOURS: &[Behaviour] = behaviours! {
         new_conditions_are_judged_at_the_next_assessment;
     outcomes: somebody_else_was_faster, a_contact_and_a_good_value_clear_the_alert, nobody_answered,
         a_false_alarm_resolves_it, a_booked_measurement_is_a_task, only_staff_may_act;
+    others: other_readings_come_back_as_they_were, nothing_comes_of_other_readings,
+        other_readings_need_consent_and_go_with_it, other_values_that_do_not_follow_from_the_bytes_are_refused,
+        a_quirk_entry_is_kept_with_its_reading;
+    registration: a_meter_paired_at_a_gateway_is_registered_once, a_shared_meter_has_no_owner_and_a_two_user_cuff_two,
+        a_registration_that_cannot_be_changes_nothing, a_slot_that_is_somebodys_stays_theirs,
+        owners_are_of_the_gateways_scope, what_a_meter_says_of_itself_is_brought_up_to_date,
+        an_ended_binding_stays_ended, a_wrong_clock_makes_no_binding_early, meters_are_listed_by_model_and_address,
+        a_meter_is_seen_when_a_reading_of_it_is_stored;
     jobs: a_job_is_leased_by_one_worker_at_a_time, a_job_rescheduled_while_it_runs_waits_for_its_new_time, a_failure_does_not_undo_a_new_schedule,
         a_job_that_keeps_failing_is_parked, an_unknown_kind_is_parked, counts_say_what_waits;
     audit: the_chain_finds_an_altered_row, the_chain_finds_a_missing_end, sealing_goes_on_where_it_stopped;
     races: overlapping_batches_in_opposite_order_both_commit, one_of_two_acknowledgements_wins,
-        a_withdrawal_and_a_batch_never_mix, many_readers_share_the_audits_transactions;
+        a_withdrawal_and_a_batch_never_mix, a_meter_is_registered_by_one_of_two_gateways, many_readers_share_the_audits_transactions;
 };
 
 /// Runs every behaviour, each on a database of its own, and names all that failed.

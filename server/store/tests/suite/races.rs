@@ -146,3 +146,27 @@ pub(crate) async fn many_readers_share_the_audits_transactions(bench: Bench) {
         "each read is a row"
     );
 }
+
+pub(crate) async fn a_meter_is_registered_by_one_of_two_gateways(bench: Bench) {
+    let second: GatewayId = id(0x62);
+    bench.enrol(second, bench.site).await;
+    let bench = Arc::new(bench);
+    let before = bench.store.counts(bench.now).await.unwrap().audit_unsealed;
+    for n in 40..48 {
+        let mut staff = JoinSet::new();
+        for gateway in [bench.gateway, second] {
+            let bench = Arc::clone(&bench);
+            staff.spawn(async move {
+                let wanted = crate::registration::paired(&bench, n);
+                bench.store.register_from_gateway(gateway, &wanted, bench.now).await
+            });
+        }
+        let mut new = 0;
+        while let Some(done) = staff.join_next().await {
+            new += u8::from(done.unwrap().unwrap().new);
+        }
+        assert_eq!(new, 1, "one of the two is first");
+    }
+    let after = bench.store.counts(bench.now).await.unwrap().audit_unsealed;
+    assert_eq!(after - before, 8 * 2, "a registration and a binding each");
+}

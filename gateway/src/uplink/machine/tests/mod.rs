@@ -59,7 +59,11 @@ fn online(now: Duration) -> Machine {
         [Action::Subscribe]
     );
     assert_eq!(m.handle(now, Event::Subscribed), [Action::Hello]);
-    assert_eq!(m.handle(now, cursor(0, 0)), [Action::Fill(Lane::Live)]);
+    assert_eq!(
+        m.handle(now, cursor(0, 0)),
+        [Action::Register, Action::Fill(Lane::Live)]
+    );
+    assert_eq!(m.handle(now, Event::RegistrationsSent { unsettled: 0 }), []);
     assert_eq!(
         m.handle(
             now,
@@ -108,6 +112,34 @@ fn grow(m: &mut Machine, now: Duration, lane: Lane, count: u64) -> Vec<(Lane, Ra
 const T0: Duration = Duration::from_secs(100);
 
 #[test]
+fn registrations_are_sent_when_they_are_made_after_each_hello_and_until_they_are_settled() {
+    let again = Policy::default().register_again;
+    let mut m = online(T0);
+    let deadline = m.deadline();
+    assert_eq!(m.handle(T0, Event::RegistrationMade), [Action::Register]);
+    m.handle(T0, Event::RegistrationsSent { unsettled: 1 });
+    for round in 1..3 {
+        let now = T0 + again * round;
+        assert_eq!(m.handle(now - Duration::from_secs(1), Event::Heard), []);
+        assert_eq!(m.handle(now, Event::Tick), [Action::Register]);
+        m.handle(now, Event::RegistrationsSent { unsettled: 1 });
+    }
+    let now = T0 + again * 2;
+    m.handle(now, Event::LinkLost(Loss::Broken));
+    assert_eq!(m.handle(now, Event::RegistrationMade), [], "there is no link");
+    let now = now + Policy::default().backoff_max;
+    m.handle(now, Event::Tick);
+    m.handle(now, Event::Connected { keep_alive: KEEP_ALIVE });
+    m.handle(now, Event::Subscribed);
+    assert!(m.handle(now, cursor(0, 0)).contains(&Action::Register));
+    m.handle(now, Event::RegistrationsSent { unsettled: 0 });
+    assert!(
+        deadline.is_some_and(|due| due < T0 + again),
+        "nothing is owed before the first"
+    );
+}
+
+#[test]
 fn nothing_is_sent_before_the_servers_cursor() {
     let mut m = machine();
     m.handle(T0, Event::Tick);
@@ -116,7 +148,8 @@ fn nothing_is_sent_before_the_servers_cursor() {
     m.handle(T0, Event::Subscribed);
     assert_eq!(m.handle(T0, Event::OutboxGrew), []);
     assert_eq!(m.phase(), Phase::Greeting);
-    assert_eq!(m.handle(T0, cursor(0, 0)), [Action::Fill(Lane::Live)]);
+    let first = m.handle(T0, cursor(0, 0));
+    assert_eq!(first, [Action::Register, Action::Fill(Lane::Live)]);
     assert_eq!(m.phase(), Phase::Online);
 }
 

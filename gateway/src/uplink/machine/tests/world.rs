@@ -20,6 +20,7 @@ enum Outcome {
 #[derive(Debug, Clone)]
 enum Up {
     Hello(Epoch),
+    Register(BTreeSet<u64>),
     Batch {
         epoch: Epoch,
         lane: Lane,
@@ -32,6 +33,8 @@ enum Up {
 #[derive(Debug, Clone)]
 enum Down {
     SubAck,
+    /// The copy shows these meters.
+    Copy(BTreeSet<u64>),
     Cursor(Cursor),
     Receipt(Receipt),
 }
@@ -49,6 +52,7 @@ struct Server {
     /// How often each row was inserted.
     stored: BTreeMap<u64, u32>,
     refused: BTreeSet<u64>,
+    registered: BTreeSet<u64>,
 }
 
 /// Every seventh row is one that the server refuses.
@@ -101,6 +105,10 @@ impl Server {
                 replay: self.settled_through(epoch, Lane::Replay),
                 server_time: DateTime::UNIX_EPOCH,
             }),
+            Up::Register(meters) => {
+                self.registered.extend(&meters);
+                Down::Copy(meters)
+            }
             Up::Batch {
                 epoch,
                 lane,
@@ -140,6 +148,8 @@ struct World {
     quarantined: BTreeSet<u64>,
     settled: BTreeSet<u64>,
     purged: BTreeSet<u64>,
+    meters: u64,
+    unregistered: BTreeSet<u64>,
     server: Server,
     connecting: bool,
     open: bool,
@@ -162,6 +172,8 @@ impl World {
             quarantined: BTreeSet::new(),
             settled: BTreeSet::new(),
             purged: BTreeSet::new(),
+            meters: 0,
+            unregistered: BTreeSet::new(),
             server: Server::default(),
             connecting: false,
             open: false,
@@ -196,6 +208,14 @@ impl World {
             Action::Drop(_) => self.cut(),
             Action::Subscribe => self.down.push_back(Down::SubAck),
             Action::Hello => self.up.push_back(Up::Hello(self.epoch)),
+            Action::Register => {
+                assert!(self.open);
+                let unsettled = self.unregistered.len();
+                if unsettled > 0 {
+                    self.up.push_back(Up::Register(self.unregistered.clone()));
+                }
+                return Some(Event::RegistrationsSent { unsettled });
+            }
             Action::Fill(lane) => {
                 let next = self.next_seq.entry(lane).or_insert(1);
                 let first = *next;
@@ -320,6 +340,10 @@ impl World {
             return;
         }
         self.event(match down {
+            Down::Copy(meters) => {
+                self.unregistered.retain(|meter| !meters.contains(meter));
+                return;
+            }
             Down::SubAck => Event::Subscribed,
             Down::Cursor(cursor) => Event::Cursor(cursor),
             Down::Receipt(receipt) => Event::Receipt(receipt),
@@ -343,6 +367,11 @@ impl World {
         match step {
             Step::Capture { live, count } => self.capture(if *live { Lane::Live } else { Lane::Replay }, *count),
             Step::Advance { ms } => self.advance(Duration::from_millis(*ms)),
+            Step::Register => {
+                self.meters += 1;
+                self.unregistered.insert(self.meters);
+                self.event(Event::RegistrationMade);
+            }
             Step::Accept => self.accept(),
             Step::Serve { count } => (0..*count).for_each(|_| self.serve()),
             Step::Deliver { at } => self.deliver(*at),
@@ -378,7 +407,7 @@ impl World {
                 self.serve();
                 self.deliver(0);
             }
-            if self.outbox.is_empty() && self.machine.in_flight() == (0, 0) {
+            if self.outbox.is_empty() && self.machine.in_flight() == (0, 0) && self.unregistered.is_empty() {
                 return;
             }
             let due = self.machine.deadline().expect("an unfinished machine has a deadline");
@@ -396,6 +425,7 @@ impl World {
 enum Step {
     Capture { live: bool, count: u64 },
     Advance { ms: u64 },
+    Register,
     Accept,
     Serve { count: u8 },
     Deliver { at: usize },
@@ -415,6 +445,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (any::<bool>(), 1_u64..30).prop_map(|(live, count)| Step::Capture { live, count }),
         4 => (1_u64..120_000).prop_map(|ms| Step::Advance { ms }),
+        2 => Just(Step::Register),
         5 => Just(Step::Accept),
         8 => (1_u8..8).prop_map(|count| Step::Serve { count }),
         8 => (0_usize..4).prop_map(|at| Step::Deliver { at }),
@@ -442,6 +473,7 @@ proptest! {
         }
         world.recover();
         prop_assert!(world.most.0 <= LIVE_WINDOW_BATCHES && world.most.1 <= REPLAY_WINDOW_BATCHES, "{:?}", world.most);
+        prop_assert_eq!(&world.server.registered, &(1..=world.meters).collect());
         for row in 1..=world.rows {
             let ends = [world.settled.contains(&row), world.quarantined.contains(&row), world.purged.contains(&row)];
             prop_assert_eq!(ends.iter().filter(|end| **end).count(), 1, "row {} ended as {:?}", row, ends);

@@ -1,0 +1,136 @@
+//! The conversation by which a glucose meter reports what is new (page 3, section 2.4).
+
+use std::time::Duration;
+
+use btleplug::api::{Peripheral as _, WriteType};
+use carepost_gatt::sync::{Action, Event, GlucoseSync, Outcome, Policy};
+use carepost_gatt::uuid16;
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Collected, Session};
+use crate::admit::chain;
+use crate::link::connect::att_error;
+use crate::link::{LinkFault, within};
+use crate::spool::Disposition;
+
+impl Session {
+    /// Has the conversation by which a glucose meter reports what is new.
+    pub(super) async fn fetch_records(&mut self) -> Result<Collected, LinkFault> {
+        let link = self.parts.link.clone();
+        let soft = self.parts.soft.clone();
+        let Some(control) = self.characteristic(uuid16::GLUCOSE_SERVICE, uuid16::RECORD_ACCESS_CONTROL_POINT) else {
+            return Ok(Collected::Everything);
+        };
+        let revision = link.spool.down().revision();
+        let known = link.spool.high_water(self.meter.id).await?;
+        let policy = Policy {
+            idle_timeout: Duration::from_millis(link.settings.answer_ms),
+            only_new: self.talk.only_new,
+            ..Policy::default()
+        };
+        let mut sync = GlucoseSync::new(policy, known);
+        let start = link.clock.monotonic();
+        let elapsed = || link.clock.monotonic().saturating_sub(start);
+        let mut actions = sync.handle(elapsed(), Event::Start);
+        loop {
+            let mut outcome: Option<Outcome> = None;
+            while !actions.is_empty() {
+                let mut next = Vec::new();
+                for action in actions {
+                    match action {
+                        Action::Write(bytes) => {
+                            let write = self.peripheral.write(&control, &bytes, WriteType::WithResponse);
+                            if let Err(fault) =
+                                within(link.settings.operation_ms, "write to the control point", write).await
+                            {
+                                tracing::debug!(meter.id = %self.meter.id, error = chain(&fault), "control point refused");
+                                next.extend(sync.handle(
+                                    elapsed(),
+                                    Event::WriteFailed {
+                                        att_error: att_error(&chain(&fault)),
+                                    },
+                                ));
+                            }
+                        }
+                        Action::Finished(how) => outcome = Some(how),
+                    }
+                }
+                actions = next;
+            }
+            if let Some(outcome) = outcome {
+                self.note_outcome(&outcome, revision).await?;
+                return Ok(Collected::Everything);
+            }
+            let wake = sync
+                .deadline()
+                .map(|deadline| Instant::now() + deadline.saturating_sub(elapsed()));
+            // All branches are cancel-safe; what they lead to is awaited outside.
+            actions = tokio::select! {
+                value = self.values.next() => {
+                    let Some(value) = value else { return Ok(Collected::Interrupted) };
+                    let taken = self.take_ready(value);
+                    self.hand_on(taken.clone()).await?;
+                    // The conversation may only know what is durable.
+                    self.flush().await?;
+                    taken.iter().flat_map(|(characteristic, raw)| match *characteristic {
+                        uuid16::GLUCOSE_MEASUREMENT => sync.handle(elapsed(), Event::Measurement(raw)),
+                        uuid16::GLUCOSE_CONTEXT => sync.handle(elapsed(), Event::Context(raw)),
+                        uuid16::RECORD_ACCESS_CONTROL_POINT => sync.handle(elapsed(), Event::ControlPoint(raw)),
+                        _ => Vec::new(),
+                    }).collect()
+                },
+                changed = self.parts.gone.changed() => {
+                    if changed.is_err() || self.is_connected().await != Some(true) {
+                        self.hand_on_stragglers().await?;
+                        sync.handle(elapsed(), Event::LinkLost)
+                    } else {
+                        Vec::new()
+                    }
+                }
+                () = wait_until(wake) => sync.handle(elapsed(), Event::Tick),
+                // What was delivered is durable; the rest is asked for again.
+                () = soft.cancelled() => sync.handle(elapsed(), Event::LinkLost),
+            };
+        }
+    }
+
+    async fn note_outcome(&mut self, outcome: &Outcome, revision: u64) -> Result<(), LinkFault> {
+        let meter = self.meter.id;
+        match outcome {
+            Outcome::Complete {
+                delivered,
+                reset_detected,
+                ..
+            } => {
+                tracing::info!(meter.id = %meter, delivered, reset_detected, "glucose records are fetched");
+            }
+            Outcome::NoRecords { .. } => tracing::info!(meter.id = %meter, "meter holds no glucose records"),
+            Outcome::Aborted { reason, delivered, .. } => {
+                tracing::warn!(meter.id = %meter, delivered, reason = ?reason, "fetching glucose records broke off");
+            }
+        }
+        let stored = self
+            .parts
+            .link
+            .spool
+            .set_high_water(meter, outcome.high_water(), revision)
+            .await;
+        match stored {
+            Ok(_) => Ok(()),
+            // The records are durable; without the mark they are asked for once more.
+            Err(error) if error.disposition() == Disposition::Retry => {
+                tracing::warn!(meter.id = %meter, error = chain(&error), "the mark of the newest record is not kept");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn wait_until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

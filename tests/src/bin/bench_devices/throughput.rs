@@ -1,0 +1,125 @@
+//! Stored records a second: from a meter's first notification to the commit that brings its last record into the outbox.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail};
+use system_tests::wait::wait_for;
+
+use crate::bare::{self, Received};
+use crate::neighbourhood::{FULL_MEMORY, Neighbourhood};
+use crate::{Scene, Verdicts, say};
+
+/// Targets of the issue.
+const TARGET_PER_SECOND: u64 = 2_000;
+const TARGET_RATIO_PERCENT: u64 = 50;
+/// Longest time for one meter.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// How often the file is looked at. The answer is late by at most this.
+const PERIOD: Duration = Duration::from_millis(2);
+
+/// Reads each meter's full memory, alternately by the bare loop and by the gateway.
+pub(crate) async fn measure(meters: u32, verdicts: &mut Verdicts) -> anyhow::Result<()> {
+    say(format!(
+        "\nstored records a second: {meters} glucose meters with {FULL_MEMORY} records each"
+    ));
+    let neighbourhood = Neighbourhood {
+        advertising_interval_ms: 50,
+        // One more, for the bare loop alone.
+        glucose: usize::try_from(meters)?.saturating_add(1),
+        cuffs: 0,
+        strangers: 0,
+    };
+    // One link for each meter is enough here.
+    let mut scene = Scene::start(&neighbourhood, &["bluetooth.cool_down_ms=600000"]).await?;
+    let all = neighbourhood.glucose_meters();
+    let Some(((bare_name, bare_address), owned)) = all.split_first() else {
+        bail!("there is no meter");
+    };
+    scene.own(owned, "glucose").await?;
+    // The server is not measured here, and shares the machine.
+    scene.world.stop_server().await?;
+    scene.world.meters().set_range(bare_name, true).await?;
+    let bus = scene.world.bus_address().to_owned();
+
+    let mut by_gateway = Vec::new();
+    let mut by_bare = vec![bare_run(&bus, bare_address).await?];
+    for (name, _) in owned {
+        by_gateway.push(gateway_run(&mut scene, name).await?);
+        by_bare.push(bare_run(&bus, bare_address).await?);
+    }
+    scene.world.stop().await?;
+
+    let (gateway, bare) = (median(&mut by_gateway), median(&mut by_bare));
+    let ratio = gateway.saturating_mul(100) / bare.max(1);
+    say(format!("{:<58} {:>16}/s", "bare loop, median", bare));
+    verdicts.row(
+        "meter to committed outbox, median",
+        format!("{gateway}/s"),
+        &format!(">= {TARGET_PER_SECOND}/s"),
+        gateway >= TARGET_PER_SECOND,
+    );
+    verdicts.row(
+        "ratio to the bare loop",
+        format!("{}.{:02}", ratio / 100, ratio % 100),
+        ">= 0.5",
+        ratio >= TARGET_RATIO_PERCENT,
+    );
+    Ok(())
+}
+
+async fn bare_run(bus: &str, address: &str) -> anyhow::Result<u64> {
+    let received = bare::start(bus, address).await?;
+    if received.records != u64::try_from(FULL_MEMORY)? {
+        bail!("the bare loop received {} records of {FULL_MEMORY}", received.records);
+    }
+    say(format!("{:<58} {:>16}/s", "  bare loop", received.per_second()));
+    Ok(received.per_second())
+}
+
+async fn gateway_run(scene: &mut Scene, meter: &str) -> anyhow::Result<u64> {
+    let before = scene.file.ever_in_outbox().await?;
+    let wanted = before.saturating_add(i64::try_from(FULL_MEMORY)?);
+    scene.world.meters().set_range(meter, true).await?;
+    // Coarsely, so that a gateway that reads nothing is told with its log.
+    let what = format!("records of {meter} in the outbox");
+    wait_for(&what, DEADLINE, async || {
+        Ok((scene.file.ever_in_outbox().await? > before).then_some(()))
+    })
+    .await
+    .with_context(|| scene.world.logs())?;
+    let end = tokio::time::Instant::now() + DEADLINE;
+    while scene.file.ever_in_outbox().await? < wanted {
+        if tokio::time::Instant::now() >= end {
+            bail!("{meter} was not read to its end\n{}", scene.world.logs());
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+    let done_us = now_us()?;
+    let began_us = scene.file.first_received_us(before).await?;
+    let received = Received {
+        records: u64::try_from(FULL_MEMORY)?,
+        micros: u64::try_from(done_us.saturating_sub(began_us))?,
+    };
+    scene.world.meters().set_range(meter, false).await?;
+    say(format!(
+        "{:<58} {:>16}/s",
+        format!("  gateway, {meter}, to the outbox"),
+        received.per_second()
+    ));
+    Ok(received.per_second())
+}
+
+/// The wall clock, by which the gateway says when it received a packet.
+fn now_us() -> anyhow::Result<i64> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "compared with what another process wrote down from the same clock"
+    )]
+    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(i64::try_from(since.as_micros())?)
+}
+
+fn median(rates: &mut [u64]) -> u64 {
+    rates.sort_unstable();
+    rates.get(rates.len() / 2).copied().unwrap_or(0)
+}
