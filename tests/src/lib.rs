@@ -13,6 +13,7 @@ pub mod api;
 pub mod check;
 pub mod fuzz_targets;
 pub mod kiosk;
+pub mod neighbourhood;
 pub mod programs;
 pub mod scenes;
 pub mod staff;

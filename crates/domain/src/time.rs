@@ -28,8 +28,9 @@ code_enum! {
     }
 }
 
-/// Factory years that cheap meters start at (page 3, section 2.5); a record dated so was never set.
-const FACTORY_YEARS: [i32; 4] = [2000, 2010, 2017, 2019];
+/// The last of the factory years that cheap meters start at: 2000, 2010, 2017, 2019 (page 3, section 2.5). A clock that was never
+/// set runs on from there, so that no date up to this year can be told from one that nobody set.
+const LAST_FACTORY_YEAR: i32 = 2019;
 
 /// How far ahead of a trusted now a measured instant may lie before it is called future: clock granularity of one
 /// minute on both sides, with room.
@@ -153,7 +154,7 @@ pub fn measured_time(evidence: &TimeEvidence) -> Result<MeasuredTime, Reason> {
     // A factory year means that nobody had set the clock. One that still runs so is corrected by its skew; one that was set
     // since says nothing about what it recorded before, and its skew leaves the record in the factory year.
     let corrected = local.checked_add_signed(skew.unwrap_or_default()).unwrap_or(local);
-    if FACTORY_YEARS.contains(&local.year()) && FACTORY_YEARS.contains(&corrected.year()) {
+    if local.year() <= LAST_FACTORY_YEAR && corrected.year() <= LAST_FACTORY_YEAR {
         return if evidence.live_single {
             Ok(received(Some(local)))
         } else {

@@ -157,6 +157,8 @@ pub struct GlucoseSync {
     announced: Option<u32>,
     reset_detected: bool,
     busy_retries: u8,
+    /// A request that was refused for want of a subscription has been repeated.
+    asked_again: bool,
     seen: Seen,
 }
 
@@ -172,6 +174,7 @@ impl GlucoseSync {
             announced: None,
             reset_detected: false,
             busy_retries: 0,
+            asked_again: false,
             seen: Seen::default(),
         }
     }
@@ -341,6 +344,11 @@ impl GlucoseSync {
         match self.state {
             State::Idle | State::Finished => Vec::new(),
             State::Aborting { reason, .. } => self.abort_without_answer(reason),
+            // Some meters refuse the first request of a link so although the subscription stands; once is worth a try.
+            State::Asking(question) if is_one_of(ATT_CCCD_NOT_CONFIGURED) && !self.asked_again => {
+                self.asked_again = true;
+                self.ask(now, question)
+            }
             State::Asking(_) | State::Clearing(_) if is_one_of(ATT_CCCD_NOT_CONFIGURED) => {
                 self.abort_without_answer(AbortReason::NotSubscribed)
             }

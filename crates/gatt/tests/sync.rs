@@ -85,6 +85,11 @@ enum Fault {
         write: usize,
         att_error: Option<u8>,
     },
+    /// Every write from this one on fails.
+    WritesFail {
+        from: usize,
+        att_error: u8,
+    },
     /// Every answer to a report comes this many values early; what the conversation does not wait for is lost.
     EarlyAnswer {
         by: usize,
@@ -247,6 +252,10 @@ fn converse(meter: &Meter, known: Option<HighWater>, policy: Policy, fault: Faul
                     assert_ne!(request.op, OpCode::DeleteRecords, "a deletion was written");
                     match fault {
                         Fault::WriteFails { write, att_error } if write == requests.len() => {
+                            actions.extend(sync.handle(now, Event::WriteFailed { att_error }));
+                        }
+                        Fault::WritesFail { from, att_error } if requests.len() >= from => {
+                            let att_error = Some(att_error);
                             actions.extend(sync.handle(now, Event::WriteFailed { att_error }));
                         }
                         _ => queue.extend(faulty(meter.answer(&request), &request, fault)),
@@ -813,8 +822,35 @@ fn write_errors_are_told_apart() {
     };
     check(None, AbortReason::WriteFailed { att_error: None });
     check(Some(0x0E), AbortReason::WriteFailed { att_error: Some(0x0E) });
-    check(Some(0x81), AbortReason::NotSubscribed);
-    check(Some(0xFD), AbortReason::NotSubscribed);
+}
+
+#[test]
+fn a_request_refused_for_want_of_a_subscription_is_repeated_once() {
+    let meter = Meter {
+        records: records(0..3, 0),
+        abilities: ABLE,
+    };
+    for att_error in [0x81, 0xFD] {
+        let once = Fault::WriteFails {
+            write: 1,
+            att_error: Some(att_error),
+        };
+        let outcome = converse(&meter, None, Policy::default(), once).outcome;
+        assert!(matches!(outcome, Outcome::Complete { delivered: 3, .. }), "{outcome:?}");
+        let always = converse(
+            &meter,
+            None,
+            Policy::default(),
+            Fault::WritesFail { from: 1, att_error },
+        );
+        let reason = AbortReason::NotSubscribed;
+        assert!(
+            matches!(always.outcome, Outcome::Aborted { reason: found, .. } if found == reason),
+            "{:?}",
+            always.outcome
+        );
+        assert_eq!(always.requests.len(), 3, "the count, and the report twice");
+    }
 }
 
 #[test]

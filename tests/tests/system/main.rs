@@ -6,3 +6,4 @@ mod bad_input;
 mod journeys;
 mod link;
 mod pairing;
+mod profiles;

@@ -1,0 +1,414 @@
+//! A neighbourhood of meters, one for each fault profile, whose owners all consent: what each of them sees at the server, what
+//! the gateway keeps aside, and whether that agrees with the simulator's ledger.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use carepost_sim::ledger::{Fate, LedgerEntry};
+use serde_json::{Value, json};
+
+use crate::wait::wait_for;
+use crate::world::{Person, Setup, World, list, text};
+
+/// Records that each meter holds at the start, if its profile does not say otherwise.
+pub const STORED: usize = 5;
+/// Longest wait until every meter of a neighbourhood has been read.
+const ALL_READ: Duration = Duration::from_secs(150);
+/// A meter that has not been read yet gets its transfer key pressed again after this. The window of some opens for somebody else first, for five seconds.
+const PRESS_AGAIN: Duration = Duration::from_secs(12);
+
+/// What is expected of one meter.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The profile.
+    pub profile: &'static str,
+    /// Kind, in the simulator's words.
+    pub kind: &'static str,
+    /// Further lines of the meter's configuration.
+    pub extra: &'static str,
+    /// Records in its memory at the start, beside those that its profile brings.
+    pub stored: usize,
+    /// Manufacturer and model, as the meter says them and as it is registered.
+    pub made_by: (&'static str, &'static str),
+    /// Readings that its owner sees.
+    pub seen: usize,
+    /// Qualities of their times, where they are not all the same as usual.
+    pub quality: Option<&'static str>,
+    /// What the gateway keeps aside, by reason.
+    pub aside: &'static [(&'static str, u64)],
+}
+
+impl Case {
+    /// Everything that was stored arrives.
+    #[must_use]
+    pub const fn all(profile: &'static str, kind: &'static str) -> Self {
+        Self::some(profile, kind, STORED, &[])
+    }
+
+    /// So many readings arrive, and this is kept aside.
+    #[must_use]
+    pub const fn some(
+        profile: &'static str,
+        kind: &'static str,
+        seen: usize,
+        aside: &'static [(&'static str, u64)],
+    ) -> Self {
+        Self {
+            profile,
+            kind,
+            extra: "",
+            stored: STORED,
+            made_by: ("Simulated", "SIM"),
+            seen,
+            quality: None,
+            aside,
+        }
+    }
+
+    /// With these lines in the meter's configuration.
+    #[must_use]
+    pub const fn with(self, extra: &'static str) -> Self {
+        Self { extra, ..self }
+    }
+
+    /// Whose readings' times have this quality.
+    #[must_use]
+    pub const fn dated(self, quality: &'static str) -> Self {
+        Self {
+            quality: Some(quality),
+            ..self
+        }
+    }
+
+    /// With so many records at the start.
+    #[must_use]
+    pub const fn storing(self, stored: usize) -> Self {
+        Self { stored, ..self }
+    }
+
+    /// Whose owner sees so many readings.
+    #[must_use]
+    pub const fn seeing(self, seen: usize) -> Self {
+        Self { seen, ..self }
+    }
+
+    /// Registered as this make of meter.
+    #[must_use]
+    pub const fn made_by(self, manufacturer: &'static str, model: &'static str) -> Self {
+        Self {
+            made_by: (manufacturer, model),
+            ..self
+        }
+    }
+
+    fn name(&self) -> String {
+        // The same profile and kind twice differ in their further lines.
+        let which = if self.extra.is_empty() { "" } else { "_other" };
+        format!("{}_{}{which}", self.profile, self.kind)
+    }
+}
+
+/// One meter and the person whose it is.
+#[derive(Debug)]
+struct Neighbour {
+    case: Case,
+    meter: String,
+    owner: Person,
+}
+
+/// What was seen of one meter.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    readings: usize,
+    aside: BTreeMap<String, u64>,
+}
+
+/// Meters, owners and programs.
+#[derive(Debug)]
+pub struct Neighbourhood {
+    world: World,
+    neighbours: Vec<Neighbour>,
+}
+
+fn address(at: usize) -> String {
+    format!("C4:DE:0A:00:{:02X}:{:02X}", at >> 8, at & 0xFF)
+}
+
+/// The simulator's configuration of these meters.
+fn simulator(cases: &[Case]) -> String {
+    let mut text = "[adapter]\nadvertising_interval_ms = 50\nconnect_delay_ms = 5\nresolve_delay_ms = 5\n".to_owned();
+    for (at, case) in cases.iter().enumerate() {
+        write!(
+            text,
+            "\n[[meters]]\nname = \"{}\"\nkind = \"{}\"\naddress = \"{}\"\nlocal_name = \"Meter {at}\"\nmanufacturer = \"{}\"\n\
+             model = \"{}\"\nserial = \"S-{at}\"\nfirmware = \"1\"\nprofile = [\"{}\"]\n{}\n\
+             {}\n\
+             [meters.stored]\ncount = {}\nseed = {}\nspacing_minutes = 330\nnewest_minutes_ago = 45\n",
+            case.name(),
+            case.kind,
+            address(at),
+            case.made_by.0,
+            case.made_by.1,
+            case.profile,
+            case.extra,
+            section(case),
+            case.stored,
+            at + 1,
+        )
+        .ok();
+    }
+    text
+}
+
+/// User keys of a cuff that has some.
+const SLOTS: &[Option<u8>] = &[Some(0), Some(1), Some(2)];
+
+fn has_slots(case: &Case) -> bool {
+    case.profile.starts_with("slot") || ["all-users", "current-user-only"].contains(&case.profile)
+}
+
+/// What only meters of its kind have.
+fn section(case: &Case) -> &'static str {
+    match case.kind {
+        "cuff" if has_slots(case) => "[meters.cuff]\nindication_interval_ms = 2\nslots = [1, 2]",
+        "cuff" => "[meters.cuff]\nindication_interval_ms = 2",
+        "glucose" => "[meters.glucose]\nnotification_interval_ms = 2",
+        _ => "",
+    }
+}
+
+impl Neighbourhood {
+    /// Starts the programs, and registers and binds every meter.
+    ///
+    /// # Errors
+    /// When a program does not start or the server refuses something.
+    pub async fn start(cases: &[Case]) -> anyhow::Result<Self> {
+        let world = World::start(Setup {
+            simulator: Some(simulator(cases)),
+            // A meter that does not answer is given up soon, and one that was read is left alone for a moment.
+            gateway: ["bluetooth.answer_ms=1000", "bluetooth.cool_down_ms=2000"]
+                .map(str::to_owned)
+                .to_vec(),
+            ..Setup::default()
+        })
+        .await?;
+        let mut neighbours = Vec::new();
+        for (at, case) in cases.iter().enumerate() {
+            let owner = world
+                .member(
+                    &format!("CP-{}", 5000 + at),
+                    &format!("Owner {at}"),
+                    1960,
+                    "female",
+                    &[],
+                    &[],
+                )
+                .await?;
+            world.grant(&owner, "care_record").await?;
+            let kind = match case.kind {
+                "cuff" => "blood_pressure",
+                other => other,
+            };
+            let kind_of_address = if case.extra.contains("address_type = \"random\"") {
+                "random"
+            } else {
+                "public"
+            };
+            let body = json!({"address": address(at), "address_type": kind_of_address, "kind": kind, "role": "personal",
+                "store": world.store_id(), "model": case.made_by.1,
+                "about": {"manufacturer": case.made_by.0, "serial": "", "firmware": ""}, "multi_user": has_slots(case)});
+            let meter = text(&world.pharmacist()?.post("/api/v1/meters", &body).await?, "id")?.to_owned();
+            // Both keys of a cuff with user keys are the owner's: who else would be told apart by them is another test's matter.
+            for slot in if has_slots(case) { SLOTS } else { &[None] } {
+                world.bind(&meter, &owner, *slot).await?;
+            }
+            neighbours.push(Neighbour {
+                case: case.clone(),
+                meter,
+                owner,
+            });
+        }
+        world.gateway_up_to_date().await?;
+        Ok(Self { world, neighbours })
+    }
+
+    /// The programs.
+    pub fn world(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    async fn seen(&self, status: &Value, neighbour: &Neighbour) -> anyhow::Result<Seen> {
+        let meters = list(&status["spool"], "meters")?;
+        let meter = meters
+            .iter()
+            .find(|meter| meter["id"] == neighbour.meter.as_str())
+            .context("the gateway knows the meter")?;
+        let aside = meter["quarantined"].as_object().cloned().unwrap_or_default();
+        Ok(Seen {
+            readings: self.world.readings(&neighbour.owner).await?.len(),
+            aside: aside
+                .into_iter()
+                .map(|(reason, rows)| (reason, rows.as_u64().unwrap_or(0)))
+                .collect(),
+        })
+    }
+
+    /// Presses transfer keys until every meter has been read `links` times more and nothing is on its way, and gives what does
+    /// not agree with the cases. A meter that is never heard is waited for no longer than the others take.
+    ///
+    /// # Errors
+    /// When the programs fail.
+    pub async fn read_all(&mut self, links: u64) -> anyhow::Result<()> {
+        let before = self.links().await?;
+        let deaf: BTreeSet<&str> = self
+            .neighbours
+            .iter()
+            .filter(|n| is_never_heard(&n.case))
+            .map(|n| n.meter.as_str())
+            .collect();
+        let deaf: BTreeSet<String> = deaf.into_iter().map(str::to_owned).collect();
+        let end = tokio::time::Instant::now() + ALL_READ;
+        loop {
+            let now = self.links().await?;
+            let due: Vec<String> = self
+                .neighbours
+                .iter()
+                .filter(|n| {
+                    let read = now.get(&n.meter).copied().unwrap_or(0) - before.get(&n.meter).copied().unwrap_or(0);
+                    read < links && !deaf.contains(&n.meter)
+                })
+                .map(|n| n.case.name())
+                .collect();
+            if due.is_empty() {
+                break;
+            }
+            ensure!(
+                tokio::time::Instant::now() < end,
+                "not read {links} times: {due:?}\n{}",
+                self.world.logs()
+            );
+            for name in &due {
+                self.world.meters().press_transfer(name).await?;
+            }
+            let pressed = tokio::time::Instant::now();
+            wait_for("links", ALL_READ, async || {
+                let moved = self.links().await?;
+                let read_now = due.iter().all(|name| {
+                    let neighbour = self.neighbours.iter().find(|n| n.case.name() == *name);
+                    neighbour.is_some_and(|n| {
+                        moved.get(&n.meter).copied().unwrap_or(0) > now.get(&n.meter).copied().unwrap_or(0)
+                    })
+                });
+                Ok((read_now || pressed.elapsed() > PRESS_AGAIN).then_some(()))
+            })
+            .await?;
+        }
+        self.world.drained().await?;
+        Ok(())
+    }
+
+    async fn links(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let status = self.world.status().await?;
+        list(&status["spool"], "meters")?
+            .iter()
+            .map(|meter| {
+                let tried = meter["links"].as_u64().unwrap_or(0) + meter["connect_failures"].as_u64().unwrap_or(0);
+                Ok((text(meter, "id")?.to_owned(), tried))
+            })
+            .collect()
+    }
+
+    /// What does not agree with the cases or with the ledger, in words; nothing if all is well.
+    ///
+    /// # Errors
+    /// When the programs fail.
+    pub async fn disagreements(&mut self) -> anyhow::Result<Vec<String>> {
+        let status = self.world.drained().await?;
+        let mut found = Vec::new();
+        for at in 0..self.neighbours.len() {
+            let neighbour = self.neighbours.get(at).context("a neighbour")?;
+            let name = neighbour.case.name();
+            let expected = Seen {
+                readings: neighbour.case.seen,
+                aside: neighbour
+                    .case
+                    .aside
+                    .iter()
+                    .map(|(reason, rows)| ((*reason).to_owned(), *rows))
+                    .collect(),
+            };
+            let seen = self.seen(&status, neighbour).await?;
+            let readings = self.world.readings(&neighbour.owner).await?;
+            if seen != expected {
+                found.push(format!("{name}: expected {expected:?}, seen {seen:?}"));
+            }
+            if let Some(quality) = neighbour.case.quality {
+                let others: BTreeSet<&str> = readings
+                    .iter()
+                    .filter_map(|r| r["time"]["quality"].as_str())
+                    .filter(|other| *other != quality)
+                    .collect();
+                if !others.is_empty() {
+                    found.push(format!("{name}: times are {others:?} and not {quality}"));
+                }
+            }
+            let aside: u64 = seen.aside.values().sum();
+            let ledger = self.world.meters().ledger(Some(&name)).await?;
+            if let Some(fault) = against_ledger(&readings, aside, &ledger) {
+                found.push(format!("{name}: {fault}"));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Stops everything.
+    ///
+    /// # Errors
+    /// When a program does not end cleanly.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.world.stop().await
+    }
+}
+
+fn is_never_heard(case: &Case) -> bool {
+    // Directed at a bonded central, or under a private address, it is nobody's meter before it is paired.
+    [
+        "advert-never",
+        "advert-directed",
+        "address-rotates",
+        "identity-after-bonding",
+    ]
+    .contains(&case.profile)
+}
+
+/// What holds of every meter, whatever its fault: nobody has more readings than records were made, everything that a client
+/// heard as it was made is a reading or kept aside, and nothing was confirmed that nobody heard.
+fn against_ledger(readings: &[Value], aside: u64, ledger: &[LedgerEntry]) -> Option<String> {
+    let heard = ledger.iter().filter(|entry| entry.heard > 0).count();
+    let intact: BTreeSet<&str> = ledger
+        .iter()
+        .filter(|entry| entry.heard_intact > 0)
+        .map(|entry| entry.hex.as_str())
+        .collect();
+    if readings.len() > heard {
+        return Some(format!(
+            "{} readings of {heard} records that were heard",
+            readings.len()
+        ));
+    }
+    let kept = u64::try_from(readings.len()).unwrap_or(u64::MAX).saturating_add(aside);
+    if kept < u64::try_from(intact.len()).unwrap_or(u64::MAX) {
+        return Some(format!(
+            "{} different records were heard, and {kept} are anywhere",
+            intact.len()
+        ));
+    }
+    let lost: Vec<u64> = ledger
+        .iter()
+        .filter(|entry| entry.is_lost() && entry.fate != Fate::Elsewhere)
+        .map(|entry| entry.entry)
+        .collect();
+    (!lost.is_empty()).then(|| format!("confirmed and heard by nobody: entries {lost:?}"))
+}
