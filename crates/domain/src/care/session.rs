@@ -107,7 +107,7 @@ pub struct Session {
 pub(crate) struct Inner {
     /// The mean as if no reading had a flag: no flag may suppress BP-02 or BP-06 (page 5, section 2).
     pub(crate) mean_despite_flags: Option<SessionMean>,
-    /// The only usable reading, where there is no more than one.
+    /// The only usable reading, where there is no more than one and the others do not agree with it.
     pub(crate) lone_usable: Option<(i64, i64)>,
     /// The highest means that were judged before the last reading came, by systolic and by diastolic: a pair that was
     /// severe stays so, however many lower readings are added to its sitting.
@@ -487,7 +487,10 @@ impl Sitting<'_> {
             inner: Inner {
                 mean_despite_flags: judge(policy, &all, closed),
                 lone_usable: match used.as_slice() {
-                    [lone] => Some((lone.systolic.rounded_mmhg(), lone.diastolic.rounded_mmhg())),
+                    // Where the others agree with it, their flags say nothing against them.
+                    [lone] if !agree(policy, &all) => {
+                        Some((lone.systolic.rounded_mmhg(), lone.diastolic.rounded_mmhg()))
+                    }
                     _ => None,
                 },
                 peaks: peaks(policy, &used),

@@ -188,6 +188,11 @@ fn unusable_readings_are_not_mixed_into_a_usable_mean() {
         found(&[bp(0, 80, 50).flag(Flag::BodyMovement), bp(1, 85, 55)], 2),
         ["BP-06"]
     );
+    // Nor that their mean is low, where they agree.
+    assert_eq!(
+        found(&[bp(0, 88, 50).flag(Flag::BodyMovement), bp(1, 90, 50)], 1),
+        ["BP-06"]
+    );
     // Readings that are only labelled with caution are usable.
     assert_eq!(
         found(&[bp(0, 80, 50).flag(Flag::IrregularPulse), bp(1, 88, 55)], 2),
