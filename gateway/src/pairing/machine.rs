@@ -44,6 +44,8 @@ struct Running {
     pair_called: bool,
     /// The bond was there before.
     bond_was_there: bool,
+    /// A person was shown digits or asked for some.
+    with_digits: bool,
 }
 
 #[derive(Debug)]
@@ -145,6 +147,7 @@ impl Machine {
             path: None,
             pair_called: false,
             bond_was_there: false,
+            with_digits: false,
         });
         actions.push(Action::RequestTurn { attempt: self.attempt });
     }
@@ -283,6 +286,7 @@ impl Machine {
             _ => None,
         });
         running.withdraw(actions);
+        running.with_digits = true;
         running.step = Step::Pairing {
             asked: Some(Asked {
                 prompt,
@@ -351,6 +355,8 @@ impl Machine {
         let failure = match (failure, running.bond_was_there) {
             // The keys do not fit any more, as far as can be seen from here.
             (Failure::NoAnswer | Failure::NotConnected, true) => Failure::BondLost,
+            // BlueZ has one error for both; where there were no digits, they were not wrong.
+            (Failure::WrongPasskey, _) if !running.with_digits => Failure::Rejected,
             (failure, _) => failure,
         };
         running.go(self.attempt, now, Step::Abandoning(failure), abandon, actions);

@@ -233,6 +233,14 @@ fn just_works_is_accepted_for_the_meter_that_was_chosen_only() {
 }
 
 #[test]
+fn a_meter_that_refuses_without_digits_is_not_said_to_have_other_digits() {
+    let mut story = Story::pairing();
+    story.ask(1, Ask::Authorize);
+    let actions = story.done(Done::Failed(Failure::WrongPasskey));
+    story.cleared(&actions, Failure::Rejected);
+}
+
+#[test]
 fn nobody_may_use_a_service_here_and_old_pins_are_refused() {
     let mut story = Story::pairing();
     assert_eq!(
