@@ -57,33 +57,20 @@ impl Host {
                 spacing_minutes,
                 newest_minutes_ago,
             } => {
-                check_added(count)?;
-                let default = StoredSection::default();
-                let section = StoredSection {
-                    count,
-                    seed,
-                    spacing_minutes: spacing_minutes.unwrap_or(default.spacing_minutes),
-                    newest_minutes_ago: newest_minutes_ago.unwrap_or(default.newest_minutes_ago),
-                };
+                let section = asked_for(count, seed, spacing_minutes, newest_minutes_ago)?;
                 let index = self.named(&meter)?;
                 let events = self.history(now, index, &section);
                 self.add(now, index, count, events)
             }
             Command::AddCuffRecords { meter, records } => {
                 let index = self.named(&meter)?;
-                let events: Result<Vec<_>, _> = records
-                    .iter()
-                    .map(|record| cuff_measurement(record).map(|taken| Event::Store(Taken::Cuff(taken))))
-                    .collect();
-                self.add(now, index, records.len(), events?)
+                let events = cuff_history(&records)?;
+                self.add(now, index, records.len(), events)
             }
             Command::AddGlucoseRecords { meter, records } => {
                 let index = self.named(&meter)?;
-                let events: Result<Vec<_>, _> = records
-                    .iter()
-                    .map(|record| glucose_measurement(record).map(|taken| Event::Store(Taken::Glucose(taken))))
-                    .collect();
-                self.add(now, index, records.len(), events?)
+                let events = glucose_history(&records)?;
+                self.add(now, index, records.len(), events)
             }
             Command::SetClock { meter, to } => {
                 let index = self.named(&meter)?;
@@ -324,6 +311,35 @@ pub(crate) fn stored_history(
         .unwrap_or(shown);
     let plan = GeneratePlan::new(section.count, section.seed, newest, section.spacing_minutes);
     meter.history(&plan).into_iter().map(Event::Store).collect()
+}
+
+/// The history that is asked for, with the defaults of the configuration.
+pub(crate) fn asked_for(
+    count: usize,
+    seed: u64,
+    spacing_minutes: Option<u32>,
+    newest_minutes_ago: Option<u32>,
+) -> Result<StoredSection, Refusal> {
+    check_added(count)?;
+    let default = StoredSection::default();
+    Ok(StoredSection {
+        count,
+        seed,
+        spacing_minutes: spacing_minutes.unwrap_or(default.spacing_minutes),
+        newest_minutes_ago: newest_minutes_ago.unwrap_or(default.newest_minutes_ago),
+    })
+}
+
+/// Given records as what puts them into a cuff's memory.
+pub(crate) fn cuff_history(records: &[CuffRecord]) -> Result<Vec<Event>, Refusal> {
+    let taken = records.iter().map(cuff_measurement);
+    taken.map(|taken| Ok(Event::Store(Taken::Cuff(taken?)))).collect()
+}
+
+/// Given records as what puts them into a glucose meter's memory.
+pub(crate) fn glucose_history(records: &[GlucoseRecord]) -> Result<Vec<Event>, Refusal> {
+    let taken = records.iter().map(glucose_measurement);
+    taken.map(|taken| Ok(Event::Store(Taken::Glucose(taken?)))).collect()
 }
 
 pub(crate) fn check_added(count: usize) -> Result<(), Refusal> {

@@ -6,8 +6,11 @@ use super::front::{ADAPTER, Front, Outcome, Pending};
 use super::seat::{Post, Registration};
 use crate::SimTime;
 use crate::clock_setting::ClockSetting;
-use crate::config::{MeterSection, StoredSection};
-use crate::control::execute::{chain, check_added, cuff_measurement, glucose_measurement, made_record, stored_history};
+use crate::config::MeterSection;
+use crate::control::execute::{
+    asked_for, chain, check_added, cuff_history, cuff_measurement, glucose_history, glucose_measurement, made_record,
+    stored_history,
+};
 use crate::control::{
     AdapterState, Added, Command, LedgerPage, MAX_LEDGER_PAGE, MeterState, Refusal, Reply, State, records,
 };
@@ -53,14 +56,7 @@ impl Front {
                 spacing_minutes,
                 newest_minutes_ago,
             } => {
-                check_added(count)?;
-                let default = StoredSection::default();
-                let section = StoredSection {
-                    count,
-                    seed,
-                    spacing_minutes: spacing_minutes.unwrap_or(default.spacing_minutes),
-                    newest_minutes_ago: newest_minutes_ago.unwrap_or(default.newest_minutes_ago),
-                };
+                let section = asked_for(count, seed, spacing_minutes, newest_minutes_ago)?;
                 let index = self.named(&meter)?;
                 let right = self.right_time(now);
                 let events = self
@@ -71,19 +67,13 @@ impl Front {
             }
             Command::AddCuffRecords { meter, records } => {
                 let index = self.named(&meter)?;
-                let events: Result<Vec<_>, _> = records
-                    .iter()
-                    .map(|record| cuff_measurement(record).map(|taken| Event::Store(Taken::Cuff(taken))))
-                    .collect();
-                self.add(now, index, events?)
+                let events = cuff_history(&records)?;
+                self.add(now, index, events)
             }
             Command::AddGlucoseRecords { meter, records } => {
                 let index = self.named(&meter)?;
-                let events: Result<Vec<_>, _> = records
-                    .iter()
-                    .map(|record| glucose_measurement(record).map(|taken| Event::Store(Taken::Glucose(taken))))
-                    .collect();
-                self.add(now, index, events?)
+                let events = glucose_history(&records)?;
+                self.add(now, index, events)
             }
             Command::SetClock { meter, to } => {
                 let local = match to {
