@@ -161,8 +161,7 @@ pub struct Assessment {
     pub clears: BTreeMap<Rule, Clear>,
     /// Notes on the latest data.
     pub notes: Vec<Note>,
-    /// The first instant after `now` at which this may change without new data. A change of age at the turn of the year
-    /// is not counted; it is seen with the next data.
+    /// The first instant after `now` at which this may change without new data.
     pub next_check: Option<DateTime<Utc>>,
 }
 
@@ -209,6 +208,7 @@ pub fn assess(
     for session in &sessions {
         state.check_at(session::closes_later(session, now));
     }
+    state.check_at(rule_set.limits_change(profile, now));
     state.finish(sessions)
 }
 

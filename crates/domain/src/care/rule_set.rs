@@ -10,7 +10,7 @@ mod reader;
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
@@ -534,5 +534,16 @@ impl RuleSet {
             gl01: if diabetes { on_file } else { not_on_file },
             gl01_with_symptoms: on_file,
         }
+    }
+
+    /// The next turn of the year after `now`, if another age changes the member's limits then.
+    pub(crate) fn limits_change(&self, profile: &Profile, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let next_year = now.with_timezone(&self.zone).year().checked_add(1)?;
+        let turn = self
+            .zone
+            .with_ymd_and_hms(next_year, 1, 1, 0, 0, 0)
+            .earliest()?
+            .to_utc();
+        (self.limits(profile, turn) != self.limits(profile, now)).then_some(turn)
     }
 }

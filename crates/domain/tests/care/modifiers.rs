@@ -110,6 +110,31 @@ fn under_eighteen_adult_rules_are_off_and_danger_values_still_call() {
 }
 
 #[test]
+fn the_turn_of_the_year_is_a_check_only_when_the_limits_change() {
+    // Day 0 is 2 November 2026; the year turns in China at 16:00 on 31 December, UTC.
+    let turn = "2026-12-31T16:00:00Z".parse().unwrap();
+    let first_check = |born, minute| assess_at(&with(&[], &[], born), &pair(0, 170, 95), minute).next_check;
+    let day_after = 40 * DAY;
+    for born in [2009, 1947] {
+        assert_eq!(first_check(born, day_after), Some(turn), "born {born}");
+    }
+    for born in [2010, 2008, 1946, 1948] {
+        assert!(first_check(born, day_after).is_none_or(|at| at != turn), "born {born}");
+    }
+    // On that day the adult rules count for who is of age by then.
+    let grown = with(&[], &[], 2009);
+    let minute_of_turn = (turn - at(0)).num_minutes();
+    assert_eq!(
+        rules_true(&assess_at(&grown, &pair(0, 170, 95), minute_of_turn - 1)),
+        Vec::<&str>::new()
+    );
+    assert_eq!(
+        rules_true(&assess_at(&grown, &pair(0, 170, 95), minute_of_turn)),
+        ["BP-05"]
+    );
+}
+
+#[test]
 fn from_eighty_years_bp_04_starts_at_150() {
     let of = |born, systolic| {
         let readings = [in_store(pair(0, systolic, 80)), in_store(pair(DAY, systolic, 80))].concat();
