@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use carepost_daemon::{CancellationToken, Clock};
 use carepost_domain::id::SittingId;
+use chrono::{DateTime, Utc};
 
 use crate::attribute::{Decision, Heard, settlement};
 use crate::sitting::{Desk, Offered, ReadingState};
@@ -22,8 +23,8 @@ pub async fn run(spool: Spool, desk: Desk, clock: Clock, soft: CancellationToken
     loop {
         changes.borrow_and_update();
         // Not inside the select: a settlement that was begun is awaited to its end.
-        match settle_pending(&spool, &desk, &clock).await {
-            Ok(_) => {}
+        let wake = match settle_pending(&spool, &desk, &clock).await {
+            Ok(pass) => pass.again_at.map(|at| (at - clock.now()).to_std().unwrap_or_default()),
             Err(error) if error.disposition() == Disposition::Retry => {
                 tracing::warn!(error = chain(&error), "packets wait to be settled");
                 tokio::select! {
@@ -32,18 +33,35 @@ pub async fn run(spool: Spool, desk: Desk, clock: Clock, soft: CancellationToken
                 }
             }
             Err(error) => return Err(error.into()),
-        }
-        // Both branches are cancel-safe.
+        };
+        // All branches are cancel-safe.
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return Ok(()) },
+            () = pause(wake) => {}
             () = soft.cancelled() => return Ok(()),
         }
     }
 }
 
-/// One pass over everything pending. Returns how many packets were settled.
-pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) -> Result<u64, SpoolError> {
-    let mut total = 0;
+async fn pause(wake: Option<Duration>) {
+    match wake {
+        Some(wake) => tokio::time::sleep(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a pass over the pending packets did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pass {
+    /// So many packets were settled.
+    pub(crate) settled: u64,
+    /// When one that waits has waited long enough.
+    pub(crate) again_at: Option<DateTime<Utc>>,
+}
+
+/// One pass over everything pending.
+pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) -> Result<Pass, SpoolError> {
+    let mut pass = Pass::default();
     let mut sittings: HashMap<SittingId, Option<KeptSitting>> = HashMap::new();
     let mut after: Option<SpoolRow> = None;
     loop {
@@ -65,9 +83,13 @@ pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) ->
                     sittings.get(&id).and_then(Option::as_ref)
                 }
             };
-            if let Decision::Settle { settlement, heard } = settlement(row, sitting, &copy, now) {
-                decisions.push((row.row, settlement));
-                shown.push((row, heard));
+            match settlement(row, sitting, &copy, now) {
+                Decision::Settle { settlement, heard } => {
+                    decisions.push((row.row, settlement));
+                    shown.push((row, heard));
+                }
+                Decision::WaitUntil(at) => pass.again_at = Some(pass.again_at.map_or(at, |earlier| earlier.min(at))),
+                Decision::Wait => {}
             }
         }
         if !decisions.is_empty() {
@@ -76,7 +98,7 @@ pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) ->
                 sittings.clear();
                 continue;
             };
-            total += u64::try_from(settled.len()).unwrap_or(u64::MAX);
+            pass.settled += u64::try_from(settled.len()).unwrap_or(u64::MAX);
             for ((settled, (_, decided)), (row, heard)) in settled.iter().zip(&decisions).zip(shown) {
                 tell(desk, row, *settled, decided, heard);
             }
@@ -84,7 +106,7 @@ pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) ->
         after = Some(last);
     }
     spool.scrub().await?;
-    Ok(total)
+    Ok(pass)
 }
 
 /// Tells the desk what became of a packet, after it is durable.

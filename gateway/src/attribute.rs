@@ -25,6 +25,10 @@ use crate::spool::{Counter, KeptSitting, LinkClock, Looks, NewPacket, PendingRow
 /// How much later than its receipt a shared meter's record may claim to be measured: clocks of whole minutes.
 const AHEAD_OF_RECEIPT: TimeDelta = TimeDelta::seconds(60);
 
+/// How long a glucose measurement waits for a context that an interrupted link cut off: the meter is read again within
+/// this, or staff see the reading without its meal. An urgent value can wait no longer.
+const CONTEXT_PATIENCE: TimeDelta = TimeDelta::minutes(5);
+
 /// What a shared meter's packet is, before anything is written.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Shared {
@@ -140,8 +144,9 @@ pub(crate) fn shared(packet: &NewPacket, facts: SharedFacts<'_>) -> Shared {
             let timed = |sitting: &SittingFacts| packet.clock_trusted && sitting.clock_trusted;
             if let Some(sitting) = by_time(facts.sittings, timed, time.at) {
                 // A clock that nobody has read, or that somebody has set since, may be wrong by as much as lies between two
-                // people.
-                return if !certain && overtaken(sitting, facts) {
+                // people. Of an earlier run only the sittings of members who consented are known, so that nobody can say
+                // who came after them.
+                return if !certain && (sitting.here.is_none() || overtaken(sitting, facts)) {
                     Shared::Outside
                 } else {
                     let dated = Dated::Meter;
@@ -273,6 +278,8 @@ fn by_time(
 pub(crate) enum Decision {
     /// Something that it depends on is still to come over its link.
     Wait,
+    /// What it depends on was cut off with its link, and may come over the meter's next one before this instant.
+    WaitUntil(DateTime<Utc>),
     /// This, with what can be shown of it.
     Settle {
         settlement: Settlement,
@@ -302,8 +309,17 @@ pub(crate) fn settlement(
     now: DateTime<Utc>,
 ) -> Decision {
     // Without the meter's clock, or the certainty that there is none, nobody knows when anything was measured.
-    if row.link.looks.now == LinkClock::Pending || awaits_context(row) {
+    if row.link.looks.now == LinkClock::Pending {
         return Decision::Wait;
+    }
+    if awaits_context(row) {
+        if !row.link.closed {
+            return Decision::Wait;
+        }
+        // A clock that was set meanwhile says nothing about how long the measurement has waited.
+        if row.link.unclean && (now - row.packet.received_at).abs() < CONTEXT_PATIENCE {
+            return Decision::WaitUntil(row.packet.received_at + CONTEXT_PATIENCE);
+        }
     }
     let Some(meter) = copy.meter(row.packet.meter) else {
         return Decision::quarantine(Reason::NobodyBound, None, None);
@@ -318,12 +334,10 @@ pub(crate) fn settlement(
     }
 }
 
-/// A glucose measurement whose context was announced and may still come.
+/// A glucose measurement whose context was announced and has not come. Some meters send it late, behind other records.
 fn awaits_context(row: &PendingRow) -> bool {
     row.packet.characteristic == uuid16::GLUCOSE_MEASUREMENT
         && row.context_raw.is_none()
-        && !row.followed
-        && !row.link.closed
         && glucose::Measurement::decode(&row.packet.raw).is_ok_and(|decoded| decoded.value.context_follows)
 }
 
@@ -400,15 +414,21 @@ fn seated(
             Decision::forget(Counter::NoConsent)
         }
     };
+    // What says of itself that it was not measured now may be anybody's, unless it is all that the meter had to say.
+    let out_of_time = |reason| match alone(row) {
+        None => Decision::Wait,
+        Some(true) => aside(reason, None),
+        Some(false) => Decision::forget(Counter::OutsideSitting),
+    };
     let Ok(record) = decode(&as_packet(packet, row.context_raw.as_deref(), quirk)) else {
         return aside(Reason::Undecodable, None);
     };
     let time = match time_of(row, &record, zone) {
         Timed::NotYet => return Decision::Wait,
         Timed::Backlog => return Decision::forget(Counter::OutsideSitting),
-        Timed::Known(Err(reason)) => return aside(truest(&record, reason), None),
+        Timed::Known(Err(reason)) => return out_of_time(truest(&record, reason)),
         Timed::Known(Ok(time)) if is_ahead(packet, time.at) => {
-            return aside(truest(&record, Reason::TimeInFuture), None);
+            return out_of_time(truest(&record, Reason::TimeInFuture));
         }
         Timed::Known(Ok(time)) => time,
     };
@@ -419,8 +439,9 @@ fn seated(
             Some(true) => {}
             Some(false) => return Decision::forget(Counter::OutsideSitting),
         }
-    } else if row.provisional && !sitting.as_sitting().covers(time.at) {
-        // Nobody is left who knows the other sittings of that time as they were seen then.
+    } else if !sitting.as_sitting().covers(time.at) {
+        // Nobody is left who knows the other sittings of that time as they were seen then. A row gets here whose sitting
+        // was a guess, or whose link ended before its clock was read.
         return Decision::forget(Counter::OutsideSitting);
     }
     let heard = Heard {

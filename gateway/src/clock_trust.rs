@@ -38,13 +38,23 @@ impl Trust {
     }
 }
 
+/// What was found out, and by which clock.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    trust: Trust,
+    /// What the clock showed when monotonic time began, as seen then: it moves only when somebody sets the clock.
+    zero: DateTime<Utc>,
+    /// Somebody set it after it had been confirmed: only the server's word counts now.
+    set_since: bool,
+}
+
 /// Collects the evidence. Cloning is cheap; clones share it.
 #[derive(Debug, Clone)]
 pub struct ClockTrust {
     clock: Clock,
     tolerance: TimeDelta,
     marker: PathBuf,
-    trust: Arc<watch::Sender<Trust>>,
+    known: Arc<watch::Sender<Known>>,
 }
 
 impl ClockTrust {
@@ -52,20 +62,40 @@ impl ClockTrust {
     #[must_use]
     pub fn new(clock: Clock, settings: &ClockSettings) -> Self {
         let tolerance = i64::try_from(settings.tolerance_ms).unwrap_or(i64::MAX);
+        let known = Known {
+            trust: Trust::Unconfirmed,
+            zero: zero(&clock),
+            set_since: false,
+        };
         let trust = Self {
             clock,
             tolerance: TimeDelta::try_milliseconds(tolerance).unwrap_or(TimeDelta::MAX),
             marker: settings.synchronised_marker.clone(),
-            trust: Arc::new(watch::channel(Trust::Unconfirmed).0),
+            known: Arc::new(watch::channel(known).0),
         };
         trust.look_for_marker();
         trust
     }
 
-    /// What is known.
+    /// What is known. A clock that was set since it was confirmed is confirmed no longer.
     #[must_use]
     pub fn trust(&self) -> Trust {
-        *self.trust.borrow()
+        let known = *self.known.borrow();
+        if known.trust.is_trusted() && (zero(&self.clock) - known.zero).abs() > self.tolerance {
+            Trust::Unconfirmed
+        } else {
+            known.trust
+        }
+    }
+
+    /// Takes a finding and returns the one before it.
+    fn find(&self, trust: Trust) -> Trust {
+        let known = Known {
+            trust,
+            zero: zero(&self.clock),
+            set_since: false,
+        };
+        self.known.send_replace(known).trust
     }
 
     /// Whether the clock may be believed.
@@ -84,7 +114,7 @@ impl ClockTrust {
         } else {
             Trust::Wrong { off_ms }
         };
-        let before = self.trust.send_replace(trust);
+        let before = self.find(trust);
         if before.is_trusted() != trust.is_trusted() {
             if trust.is_trusted() {
                 tracing::info!(clock.off_ms = off_ms, "clock is trusted: it agrees with the server's");
@@ -97,14 +127,30 @@ impl ClockTrust {
         }
     }
 
-    /// Looks whether the time service has set the clock; to be called now and then.
+    /// Looks whether the time service has set the clock; to be called now and then. Its mark says that the clock was set
+    /// once, and nothing of who set it since.
     pub fn look_for_marker(&self) {
+        let known = *self.known.borrow();
+        if known.trust.is_trusted() && !self.is_trusted() {
+            tracing::warn!("clock is not trusted: it was set since it was confirmed");
+            self.known.send_replace(Known {
+                trust: Trust::Unconfirmed,
+                set_since: true,
+                ..known
+            });
+            return;
+        }
         let marked = !self.marker.as_os_str().is_empty() && self.marker.exists();
-        if marked && self.trust() == Trust::Unconfirmed {
-            self.trust.send_replace(Trust::Synchronised);
+        if marked && known.trust == Trust::Unconfirmed && !known.set_since {
+            self.find(Trust::Synchronised);
             tracing::info!("clock is trusted: the time service has set it");
         }
     }
+}
+
+/// What the clock showed when monotonic time began.
+fn zero(clock: &Clock) -> DateTime<Utc> {
+    clock.now() - TimeDelta::from_std(clock.monotonic()).unwrap_or(TimeDelta::MAX)
 }
 
 #[cfg(test)]
@@ -131,6 +177,30 @@ mod tests {
         hands.set(clock.now() - TimeDelta::seconds(61));
         trust.note_server_time(clock.now());
         assert!(trust.clone().is_trusted());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_not_trusted_until_the_servers_next_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let marker = folder.path().join("synchronized");
+        std::fs::write(&marker, "").unwrap();
+        for minutes in [-30, 30, 4 * 24 * 60] {
+            let (clock, hands) = Clock::manual("2026-10-15T07:00:00Z".parse().unwrap());
+            let trust = ClockTrust::new(clock.clone(), &settings(marker.clone()));
+            trust.note_server_time(clock.now());
+            // Time that passes, and a small correction, are no reason for doubt.
+            hands.advance(std::time::Duration::from_secs(86_400));
+            hands.set(clock.now() + TimeDelta::seconds(60));
+            assert!(trust.is_trusted());
+            hands.set(clock.now() + TimeDelta::minutes(minutes));
+            assert_eq!(trust.trust(), Trust::Unconfirmed, "{minutes}");
+            for _ in 0..2 {
+                trust.look_for_marker();
+                assert_eq!(trust.trust(), Trust::Unconfirmed, "the mark is older: {minutes}");
+            }
+            trust.note_server_time(clock.now());
+            assert!(trust.is_trusted());
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::admit::settle_pending;
+use crate::admit::{Pass, settle_pending};
 use crate::clock_trust::ClockTrust;
 use crate::config::{ClockSettings, Kiosk};
 use crate::sitting::Desk;
@@ -334,6 +334,11 @@ impl Bench {
 
     /// One pass of the worker.
     pub(crate) async fn settle(&self) -> u64 {
+        self.pass().await.settled
+    }
+
+    /// One pass of the worker, and when it wants to look again.
+    pub(crate) async fn pass(&self) -> Pass {
         settle_pending(&self.spool, &self.desk, &self.clock).await.unwrap()
     }
 

@@ -239,7 +239,6 @@ fn row(meter: &Meter, raw: Vec<u8>, sitting: Option<u128>, closed: bool, records
             records,
             looks: seen(None),
         },
-        followed: false,
         provisional: false,
         packet,
         context_raw: None,

@@ -285,19 +285,20 @@ fn record_number(packet: &NewPacket) -> Option<u16> {
 }
 
 /// A context belongs to the measurement of its number on the same link. One that cannot be read is kept with the newest
-/// measurement, which it follows on the air; it costs the reading nothing there.
+/// measurement, which it follows on the air, if that has none; it costs the reading nothing there. The same measurement may wait for it on a
+/// link that broke before: the meter was read again for this.
 async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<Captured, SpoolError> {
     let number = glucose::Context::decode(&packet.raw)
         .ok()
         .map(|context| i64::from(context.value.sequence));
-    let row: Option<i64> = sqlx::query_scalar(
+    let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
         "UPDATE spool SET context_raw = $3
          WHERE id = (
              SELECT id FROM spool
              WHERE link = $1 AND characteristic = $4 AND ($2 IS NULL OR record_number = $2)
              ORDER BY id DESC LIMIT 1
-         )
-         RETURNING id",
+         ) AND ($2 IS NOT NULL OR context_raw IS NULL)
+         RETURNING id, raw",
     )
     .bind(packet.link.0)
     .bind(number)
@@ -306,11 +307,22 @@ async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result
     .fetch_optional(&mut *conn)
     .await
     .attempting(ATTEMPT)?;
-    match row {
-        Some(row) => Ok(Captured::Joined(SpoolRow(row))),
-        None => {
-            add(conn, Counter::ContextsOrphaned, 1).await?;
-            Ok(Captured::Orphaned)
-        }
-    }
+    let Some((row, measurement)) = row else {
+        add(conn, Counter::ContextsOrphaned, 1).await?;
+        return Ok(Captured::Orphaned);
+    };
+    sqlx::query(
+        "UPDATE spool SET context_raw = $4
+         WHERE link IN (SELECT id FROM links WHERE meter = $1 AND id < $2 AND unclean = 1 AND closed_at IS NOT NULL)
+           AND characteristic = $3 AND raw = $5 AND context_raw IS NULL",
+    )
+    .bind(packet.meter.uuid())
+    .bind(packet.link.0)
+    .bind(i64::from(uuid16::GLUCOSE_MEASUREMENT))
+    .bind(&packet.raw)
+    .bind(&measurement)
+    .execute(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    Ok(Captured::Joined(SpoolRow(row)))
 }

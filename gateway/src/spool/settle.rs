@@ -5,6 +5,7 @@ use carepost_contract::v1::{Lane, WireReading};
 use carepost_domain::consent::not_before;
 use carepost_domain::id::MemberId;
 use carepost_domain::quarantine::Reason;
+use carepost_domain::time::TimeQuality;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
@@ -53,7 +54,6 @@ struct Pending {
     skew_at: Option<i64>,
     last_skew_ms: Option<i64>,
     last_skew_at: Option<i64>,
-    followed: bool,
     provisional: bool,
 }
 
@@ -72,7 +72,6 @@ impl Pending {
                     last: look(self.last_skew_ms, self.last_skew_at)?,
                 },
             },
-            followed: self.followed,
             provisional: self.provisional,
             packet: NewPacket {
                 link: LinkId(self.link),
@@ -98,8 +97,7 @@ impl Spool {
         let rows: Vec<Pending> = sqlx::query_as(
             "SELECT s.id, s.link, s.meter, s.characteristic, s.raw, s.context_raw, s.received_at, s.clock_trusted, s.sitting,
                     s.nonce, s.provisional, l.opened_at, l.closed_at IS NOT NULL AS closed, l.unclean, l.records, l.clock,
-                    l.skew_ms, l.skew_at, l.last_skew_ms, l.last_skew_at,
-                    EXISTS (SELECT 1 FROM spool t WHERE t.link = s.link AND t.id > s.id) AS followed
+                    l.skew_ms, l.skew_at, l.last_skew_ms, l.last_skew_at
              FROM spool s JOIN links l ON l.id = s.link
              WHERE s.id > $1 ORDER BY s.id LIMIT $2",
         )
@@ -233,14 +231,17 @@ async fn to_outbox(conn: &mut SqliteConnection, reading: &WireReading, raw: &Raw
         }
         None => {
             insert_outbox(conn, reading).await?;
-            // It may have been quarantined by what was known earlier, such as before its meter was bound.
-            sqlx::query("DELETE FROM quarantine WHERE meter = $1 AND characteristic = $2 AND raw = $3")
-                .bind(raw.meter)
-                .bind(raw.characteristic)
-                .bind(&raw.raw)
-                .execute(&mut *conn)
-                .await
-                .attempting(ATTEMPT)?;
+            // It may have been quarantined by what was known earlier, such as before its meter was bound. Equal bytes without
+            // a time of their own are another measurement's.
+            if reading.time.quality != TimeQuality::ReceivedTimeUsed {
+                sqlx::query("DELETE FROM quarantine WHERE meter = $1 AND characteristic = $2 AND raw = $3")
+                    .bind(raw.meter)
+                    .bind(raw.characteristic)
+                    .bind(&raw.raw)
+                    .execute(&mut *conn)
+                    .await
+                    .attempting(ATTEMPT)?;
+            }
             Ok(Settled::Outbox(reading.id))
         }
     }
@@ -304,7 +305,8 @@ pub(super) async fn quarantine(conn: &mut SqliteConnection, packet: &Quarantined
         "INSERT INTO quarantine (meter, characteristic, raw, context_raw, received_at, last_at, member, reason)
          VALUES ($1, $2, $3, $4, $5, $5, $6, $7)
          ON CONFLICT (meter, characteristic, raw) DO UPDATE
-         SET times = times + 1, last_at = excluded.last_at, member = excluded.member, reason = excluded.reason",
+         SET times = times + 1, last_at = excluded.last_at, member = excluded.member, reason = excluded.reason,
+             context_raw = coalesce(excluded.context_raw, context_raw)",
     )
     .bind(packet.meter)
     .bind(packet.characteristic)

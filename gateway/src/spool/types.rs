@@ -116,15 +116,23 @@ pub struct Looks {
 }
 
 impl Looks {
-    /// What is to be added to a record's own time, and whether that is certain; nothing if the clock was not read on the
-    /// link, or the record carries no time.
+    /// What is to be added to a record's own time, and whether that is certain; nothing if the clock was never read, or the
+    /// record carries no time. A clock that was read on an earlier link only is taken to be as wrong as it was then, which
+    /// is not certain.
     #[must_use]
     pub fn correction(self, recorded: MeterTime, zone: Tz) -> Option<Correction> {
-        let (LinkClock::Read(now), MeterTime::Local { local, .. }) = (self.now, recorded) else {
+        let MeterTime::Local { local, .. } = recorded else {
             return None;
         };
         let seen = |look: Look| ClockSeen::from_skew(look.at, look.skew, zone);
-        Some(clock_history(self.last.map(seen), seen(now)).correction(local, zone))
+        match self.now {
+            LinkClock::Pending => None,
+            LinkClock::Unknown => self.last.map(|last| Correction {
+                uncertain: true,
+                ..clock_history(None, seen(last)).correction(local, zone)
+            }),
+            LinkClock::Read(now) => Some(clock_history(self.last.map(seen), seen(now)).correction(local, zone)),
+        }
     }
 }
 
@@ -206,8 +214,6 @@ pub struct PendingRow {
     pub row: SpoolRow,
     /// Its link.
     pub link: LinkFacts,
-    /// A later record came over the same link.
-    pub followed: bool,
     /// It was written down before the clock of its link was known, and the program ended before it was: its sitting is
     /// the one that went on at its receipt.
     pub provisional: bool,

@@ -142,20 +142,38 @@ fn a_clock_that_nobody_read_gives_no_record_to_somebody_who_left_before_the_link
     assert_eq!(kept_in(&told(5, 6, 7, None)), Some(1));
     assert_eq!(kept_in(&told(5, 15, 16, None)), Some(1));
     assert_eq!(kept_in(&told(31, 31, 32, None)), Some(3));
-    // Sittings of an earlier run of the program were before every link of this one.
+    // Of an earlier run of the program only the sittings of consenting members are known: somebody else may have come after.
     let mut old = sittings.clone();
-    for facts in &mut old[..2] {
-        facts.here = None;
+    old[0].here = None;
+    for (skew, sitting) in [(None, None), (Some(TimeDelta::zero()), Some(1))] {
+        let of_old = Over {
+            raw: pressure(120, Some(at(5)), None),
+            received: 29,
+            opened: 28,
+            first: true,
+            skew,
+            sittings: &old[..1],
+        };
+        assert_eq!(kept_in(&of_shared(of_old)), sitting);
     }
-    let of_old = Over {
-        raw: pressure(120, Some(at(5)), None),
-        received: 29,
-        opened: 28,
-        first: true,
-        skew: None,
-        sittings: &old[..2],
+}
+
+#[test]
+fn a_clock_that_was_read_before_and_not_now_is_as_wrong_as_it_was() {
+    let meter = plain_cuff();
+    let mut slow = row(&meter, pressure(120, Some(at(-180)), None), None, true, 1);
+    slow.link.looks = Looks {
+        now: LinkClock::Unknown,
+        last: Some(Look {
+            skew: TimeDelta::minutes(175),
+            at: at(-1_000),
+        }),
     };
-    assert_eq!(of_shared(of_old), Shared::Outside);
+    let reading = outbox(settlement(&slow, None, &copy(), at(0)));
+    assert_eq!(
+        (reading.time.at, reading.time.quality),
+        (at(-5), TimeQuality::SkewUncertain)
+    );
 }
 
 #[test]
@@ -269,7 +287,10 @@ fn a_receipt_by_a_clock_older_than_the_grant_is_kept_aside_and_not_forgotten() {
         row.packet.clock_trusted = trusted;
         row
     };
-    let alices = kept_sitting(alice(), false);
+    let alices = KeptSitting {
+        began_at: long_ago,
+        ..kept_sitting(alice(), false)
+    };
     let of_sitting = |trusted| {
         settlement(
             &received_long_ago(&store_cuff(), Some(1), trusted),
@@ -315,6 +336,42 @@ fn a_receipt_by_a_clock_that_is_not_believed_is_not_shown_as_refused() {
     assert_eq!(kept_in(&shared(&packet, facts)), Some(1));
 }
 
+#[test]
+fn a_record_out_of_its_time_is_kept_under_the_sitters_name_only_if_it_came_alone() {
+    let alices = kept_sitting(alice(), false);
+    let future = || pressure(120, Some(at(61)), None);
+    assert_eq!(of_seated(future(), &alices, false, 1), Decision::Wait);
+    assert_eq!(
+        aside(of_seated(future(), &alices, true, 1)),
+        (Reason::TimeInFuture, Some(alice()))
+    );
+    assert_eq!(
+        forgotten(of_seated(future(), &alices, true, 2)),
+        Counter::OutsideSitting
+    );
+}
+
+#[test]
+fn a_row_whose_time_turns_out_to_be_of_no_sitting_is_nobodys() {
+    let alices = kept_sitting(alice(), false);
+    let mut unread = row(&store_cuff(), pressure(120, Some(at(-1)), None), Some(1), true, 1);
+    assert_eq!(
+        outbox(settlement(&unread, Some(&alices), &copy(), at(0))).member,
+        alice()
+    );
+    unread.link.looks = Looks {
+        now: LinkClock::Unknown,
+        last: Some(Look {
+            skew: TimeDelta::hours(-3),
+            at: at(-1_000),
+        }),
+    };
+    assert_eq!(
+        forgotten(settlement(&unread, Some(&alices), &copy(), at(0))),
+        Counter::OutsideSitting
+    );
+}
+
 proptest! {
     #[test]
     fn whatever_the_bytes_and_sittings_nobody_without_consent_is_kept(
@@ -341,7 +398,7 @@ proptest! {
             Decision::Settle { settlement: Settlement::Outbox(reading), .. } => prop_assert_eq!(reading.member, alice()),
             Decision::Settle { settlement: Settlement::Quarantine { member, .. }, .. } => prop_assert_ne!(member, Some(bob())),
             Decision::Settle { settlement: Settlement::Sealed(_), .. } => prop_assert!(false, "nobody asked to seal it"),
-            Decision::Settle { settlement: Settlement::Forget(_), .. } | Decision::Wait => {}
+            Decision::Settle { settlement: Settlement::Forget(_), .. } | Decision::Wait | Decision::WaitUntil(_) => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use btleplug::api::{Peripheral as _, WriteType};
-use carepost_gatt::sync::{Action, Event, GlucoseSync, Outcome, Policy};
+use carepost_gatt::sync::{AbortReason, Action, Event, GlucoseSync, Outcome, Policy};
 use carepost_gatt::uuid16;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
@@ -60,7 +60,7 @@ impl Session {
             }
             if let Some(outcome) = outcome {
                 self.note_outcome(&outcome, revision).await?;
-                return Ok(Collected::Everything);
+                return Ok(collected(&outcome));
             }
             let wake = sync
                 .deadline()
@@ -125,6 +125,17 @@ impl Session {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// A meter that refuses has nothing in hand; one that went away or fell silent may have.
+fn collected(outcome: &Outcome) -> Collected {
+    match outcome {
+        Outcome::Aborted {
+            reason: AbortReason::LinkLost | AbortReason::TimedOut,
+            ..
+        } => Collected::Interrupted,
+        Outcome::Aborted { .. } | Outcome::Complete { .. } | Outcome::NoRecords { .. } => Collected::Everything,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every use case of the spool, and what is left of it after a stop at any point.
 
 mod consent;
+mod contexts;
 mod delivery;
 mod interleavings;
 mod links;

@@ -2,13 +2,11 @@
 
 use carepost_contract::v1::Lane;
 use carepost_domain::quarantine::Reason;
-use carepost_domain::reading::Slot;
 use carepost_gatt::sync::HighWater;
-use carepost_gatt::uuid16;
 use chrono::TimeDelta;
 
 use crate::spool::settle::lane_of;
-use crate::spool::{Capture, Captured, Counter, LinkEnd, Settled, Settlement};
+use crate::spool::{Captured, Counter, LinkEnd, Settled, Settlement};
 use crate::testing::*;
 
 #[tokio::test]
@@ -134,67 +132,6 @@ async fn the_same_packet_for_two_members_is_a_conflict_that_is_kept_aside() {
 }
 
 #[tokio::test]
-async fn a_context_joins_its_measurement_whatever_its_order_among_others() {
-    let bench = Bench::new().await;
-    let meter = glucose_meter();
-    let link = bench.link(&meter).await;
-    let context = |raw: Vec<u8>| {
-        let mut packet = packet(link, &meter, raw, noon());
-        packet.characteristic = uuid16::GLUCOSE_CONTEXT;
-        Capture::Keep(packet)
-    };
-    assert_eq!(
-        bench.spool.capture(&[context(fasting(1))]).await.unwrap(),
-        [Captured::Orphaned]
-    );
-    let first = Capture::Keep(packet(link, &meter, glucose(1, at(-5), true), noon()));
-    let second = Capture::Keep(packet(link, &meter, glucose(2, at(-4), false), noon()));
-    let captured = bench.spool.capture(&[first, second]).await.unwrap();
-    let [Captured::Spooled(first), Captured::Spooled(second)] = captured[..] else {
-        panic!("both are new")
-    };
-    assert_eq!(
-        bench
-            .spool
-            .capture(&[context(fasting(1)), context(vec![0])])
-            .await
-            .unwrap(),
-        [Captured::Joined(first), Captured::Joined(second),]
-    );
-    bench.settle().await;
-    bench.spool.begin_epoch(epoch(1)).await.unwrap();
-    let batch = bench
-        .spool
-        .next_batch(epoch(1), Lane::Live, Default::default())
-        .await
-        .unwrap()
-        .unwrap();
-    let slots: Vec<Option<Slot>> = batch
-        .items
-        .iter()
-        .map(|item| match item {
-            carepost_contract::v1::Item::Reading(reading) => reading.slot,
-            carepost_contract::v1::Item::Void => panic!("no void"),
-        })
-        .collect();
-    assert_eq!(slots, [Some(Slot::Fasting), None]);
-    assert_eq!(bench.status().await.counters[Counter::ContextsOrphaned.code()], 1);
-}
-
-#[tokio::test]
-async fn a_measurement_waits_for_its_context_until_the_link_goes_on_without() {
-    let bench = Bench::new().await;
-    let meter = glucose_meter();
-    let link = bench.link(&meter).await;
-    bench.heard(link, &meter, glucose(1, at(-5), true)).await;
-    assert_eq!(bench.settle().await, 0);
-    bench.heard(link, &meter, glucose(2, at(-4), true)).await;
-    assert_eq!(bench.settle().await, 1);
-    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
-    assert_eq!(bench.settle().await, 1);
-}
-
-#[tokio::test]
 async fn a_cuff_link_that_ended_with_the_program_is_a_possible_gap() {
     let bench = Bench::new().await;
     let (cuff, glucose) = (home_cuff(), glucose_meter());
@@ -271,6 +208,30 @@ async fn the_quarantine_counts_repeats_on_their_row_and_is_bounded() {
         (status.quarantined, status.counters[Counter::QuarantineEvicted.code()]),
         (2, 4)
     );
+}
+
+#[tokio::test]
+async fn equal_bytes_without_a_time_are_another_measurement_than_those_kept_aside() {
+    let bench = Bench::new().await;
+    let meter = plain_cuff();
+    let link = bench.link(&meter).await;
+    for systolic in [120, 121] {
+        bench.heard(link, &meter, pressure(systolic, None, None)).await;
+    }
+    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    bench.settle().await;
+    assert_eq!(bench.status().await.quarantine_reasons[Reason::TimeUnknown.code()], 2);
+    bench.hands.advance(std::time::Duration::from_secs(86_400));
+    let link = bench.link(&meter).await;
+    bench.heard(link, &meter, pressure(120, None, None)).await;
+    bench
+        .spool
+        .close_link(link, LinkEnd::Clean, bench.clock.now())
+        .await
+        .unwrap();
+    bench.settle().await;
+    let status = bench.status().await;
+    assert_eq!((status.quarantined, status.outbox), (2, 1));
 }
 
 #[tokio::test]

@@ -1,0 +1,194 @@
+//! Glucose contexts: with their measurement, after it, on another link, or never.
+
+use std::time::Duration;
+
+use carepost_contract::v1::WireReading;
+use carepost_daemon::CancellationToken;
+use carepost_domain::meter::Meter;
+use carepost_domain::reading::Slot;
+use carepost_gatt::uuid16;
+use chrono::TimeDelta;
+use tokio::time::timeout;
+
+use crate::admit::{Pass, run};
+use crate::spool::{Capture, Captured, Counter, LinkEnd, LinkId};
+use crate::testing::*;
+
+fn context(link: LinkId, meter: &Meter, raw: Vec<u8>) -> Capture {
+    let mut packet = packet(link, meter, raw, noon());
+    packet.characteristic = uuid16::GLUCOSE_CONTEXT;
+    Capture::Keep(packet)
+}
+
+/// What the readings in the outbox say of meals.
+async fn slots(bench: &Bench) -> Vec<Option<Slot>> {
+    let readings = bench.outbox().await;
+    let read = |text: &String| serde_json::from_str::<WireReading>(text).unwrap().slot;
+    readings.iter().map(read).collect()
+}
+
+#[tokio::test]
+async fn a_context_joins_its_measurement_whatever_its_order_among_others() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    let context = |raw: Vec<u8>| context(link, &meter, raw);
+    assert_eq!(
+        bench.spool.capture(&[context(fasting(1))]).await.unwrap(),
+        [Captured::Orphaned]
+    );
+    let first = Capture::Keep(packet(link, &meter, glucose(1, at(-5), true), noon()));
+    let second = Capture::Keep(packet(link, &meter, glucose(2, at(-4), false), noon()));
+    let captured = bench.spool.capture(&[first, second]).await.unwrap();
+    let [Captured::Spooled(first), Captured::Spooled(second)] = captured[..] else {
+        panic!("both are new")
+    };
+    assert_eq!(
+        bench
+            .spool
+            .capture(&[context(fasting(1)), context(vec![0])])
+            .await
+            .unwrap(),
+        [Captured::Joined(first), Captured::Joined(second),]
+    );
+    bench.settle().await;
+    assert_eq!(slots(&bench).await, [Some(Slot::Fasting), None]);
+    assert_eq!(bench.status().await.counters[Counter::ContextsOrphaned.code()], 1);
+}
+
+#[tokio::test]
+async fn a_measurement_waits_for_its_context_until_the_link_is_over() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    bench.heard(link, &meter, glucose(1, at(-5), true)).await;
+    bench.heard(link, &meter, glucose(2, at(-4), true)).await;
+    bench.heard(link, &meter, glucose(3, at(-3), false)).await;
+    assert_eq!(bench.settle().await, 1);
+    // Late, behind another record.
+    bench.spool.capture(&[context(link, &meter, fasting(1))]).await.unwrap();
+    assert_eq!(bench.settle().await, 1);
+    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    assert_eq!(bench.settle().await, 1);
+    assert_eq!(slots(&bench).await, [None, Some(Slot::Fasting), None]);
+}
+
+#[tokio::test]
+async fn a_context_that_cannot_be_read_takes_no_other_ones_place() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    bench.heard(link, &meter, glucose(1, at(-5), true)).await;
+    let captured = bench
+        .spool
+        .capture(&[context(link, &meter, fasting(1)), context(link, &meter, vec![0])])
+        .await
+        .unwrap();
+    assert!(matches!(captured[..], [Captured::Joined(_), Captured::Orphaned]));
+    bench.settle().await;
+    assert_eq!(slots(&bench).await, [Some(Slot::Fasting)]);
+}
+
+/// A record whose context is cut off: by the end of the link, or by a kill of the program.
+async fn cut_off_before_its_context(killed: bool) -> Bench {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    bench.heard(link, &meter, glucose(7, at(-5), true)).await;
+    if killed {
+        return bench.crash_image().await;
+    }
+    bench.spool.close_link(link, LinkEnd::Unclean, at(0)).await.unwrap();
+    bench
+}
+
+#[tokio::test]
+async fn a_context_that_was_cut_off_comes_with_the_next_link() {
+    for killed in [false, true] {
+        let bench = cut_off_before_its_context(killed).await;
+        let meter = glucose_meter();
+        assert_eq!(bench.settle().await, 0, "killed: {killed}");
+        let link = bench.link(&meter).await;
+        // The meter is read again from an earlier record on.
+        bench.heard(link, &meter, glucose(6, at(-9), false)).await;
+        bench.heard(link, &meter, glucose(7, at(-5), true)).await;
+        let joined = bench.spool.capture(&[context(link, &meter, fasting(7))]).await.unwrap();
+        assert!(matches!(joined[..], [Captured::Joined(_)]));
+        bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+        assert_eq!(bench.settle().await, 3, "killed: {killed}");
+        let mut slots = slots(&bench).await;
+        slots.sort();
+        assert_eq!(slots, [None, Some(Slot::Fasting)], "killed: {killed}");
+        assert_eq!(bench.pass().await, Default::default());
+    }
+}
+
+#[tokio::test]
+async fn a_renumbered_record_does_not_take_the_context_of_another() {
+    let bench = cut_off_before_its_context(true).await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    bench.heard(link, &meter, glucose(7, at(-2), true)).await;
+    bench.spool.capture(&[context(link, &meter, fasting(7))]).await.unwrap();
+    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    assert_eq!(bench.settle().await, 1);
+    bench.hands.advance(Duration::from_secs(300));
+    assert_eq!(bench.settle().await, 1);
+    assert_eq!(slots(&bench).await, [Some(Slot::Fasting), None]);
+}
+
+#[tokio::test]
+async fn a_reading_waits_five_minutes_for_a_context_that_was_cut_off_and_no_longer() {
+    let bench = cut_off_before_its_context(false).await;
+    let waits = Pass {
+        settled: 0,
+        again_at: Some(at(5)),
+    };
+    assert_eq!(bench.pass().await, waits);
+    bench.hands.advance(Duration::from_secs(299));
+    assert_eq!(bench.pass().await, waits);
+    bench.hands.advance(Duration::from_secs(1));
+    assert_eq!(
+        bench.pass().await,
+        Pass {
+            settled: 1,
+            again_at: None,
+        }
+    );
+    assert_eq!(slots(&bench).await, [None]);
+}
+
+#[tokio::test]
+async fn the_worker_looks_again_when_the_wait_is_over() {
+    let bench = cut_off_before_its_context(false).await;
+    bench.hands.set(at(5) - TimeDelta::milliseconds(20));
+    let mut outbox = bench.spool.watch_outbox();
+    outbox.borrow_and_update();
+    let worker = run(
+        bench.spool.clone(),
+        bench.desk.clone(),
+        bench.clock.clone(),
+        CancellationToken::new(),
+    );
+    let settled = async {
+        bench.hands.set(at(5));
+        timeout(Duration::from_secs(30), outbox.changed())
+            .await
+            .unwrap()
+            .unwrap();
+    };
+    tokio::select! {
+        ended = worker => panic!("the worker ended: {ended:?}"),
+        () = settled => {}
+    }
+    assert_eq!(slots(&bench).await, [None]);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_ends_the_wait_for_a_context() {
+    for minutes in [-6, 6] {
+        let bench = cut_off_before_its_context(false).await;
+        bench.hands.set(at(minutes));
+        assert_eq!(bench.settle().await, 1, "{minutes}");
+    }
+}
