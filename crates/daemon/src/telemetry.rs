@@ -26,7 +26,7 @@ impl Default for LogSettings {
 
 impl Validate for LogSettings {
     fn validate(&self, problems: &mut Problems) {
-        if let Err(error) = EnvFilter::try_new(&self.filter) {
+        if let Err(error) = parse(&self.filter) {
             problems.add(
                 "filter",
                 format!("is not a log filter: {error}; write for example \"info\" or \"info,carepost_gateway=debug\""),
@@ -55,6 +55,24 @@ impl LogFormat {
     }
 }
 
+/// What is wrong with a log filter.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// The filter language's parser panics on some of these (tracing-subscriber 0.3.23), and no name of ours needs them.
+    #[error("it has characters that are not ASCII")]
+    NotAscii,
+    /// It is not in the filter language.
+    #[error(transparent)]
+    Syntax(#[from] tracing_subscriber::filter::ParseError),
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
+    if !filter.is_ascii() {
+        return Err(FilterError::NotAscii);
+    }
+    Ok(EnvFilter::try_new(filter)?)
+}
+
 /// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -64,7 +82,7 @@ pub enum TelemetryError {
         /// The filter as configured.
         filter: String,
         /// What is wrong with it.
-        source: tracing_subscriber::filter::ParseError,
+        source: FilterError,
     },
     /// A subscriber is installed already.
     #[error("cannot start logging twice in one process")]
@@ -79,7 +97,7 @@ pub enum TelemetryError {
 /// # Errors
 /// When the filter cannot be read, or when logging was started before.
 pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&settings.filter).map_err(|source| TelemetryError::Filter {
+    let filter = parse(&settings.filter).map_err(|source| TelemetryError::Filter {
         filter: settings.filter.clone(),
         source,
     })?;
@@ -112,6 +130,9 @@ mod tests {
         assert_eq!(problems_of("info"), 0);
         assert_eq!(problems_of("warn,carepost_daemon=trace"), 0);
         assert_eq!(problems_of("info,carepost_daemon=loud"), 1);
+        // Cut in the middle of a character by the parser.
+        assert_eq!(problems_of("debclear `\u{fffd}, 6\u{fffd}"), 1);
+        assert_eq!(problems_of("调试"), 1);
     }
 
     #[test]
