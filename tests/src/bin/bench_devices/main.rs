@@ -103,11 +103,21 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
     if cfg!(debug_assertions) {
         say("this is a debug build: the numbers say nothing about what is shipped");
     }
+    say(machine());
     let mut verdicts = Verdicts { all_met: true };
     throughput::measure(arguments.meters, &mut verdicts).await?;
     latency::measure(arguments.indications, &mut verdicts).await?;
     day::measure(arguments.records, arguments.links, &mut verdicts).await?;
+    say(machine());
     Ok(verdicts.all_met)
+}
+
+/// What was measured on, and how busy it was: other programs on the machine are in every number.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZeroUsize::get);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    format!("machine: {cores} cores, load {load} over the last minute")
 }
 
 /// A world with these meters, one member who consents to everything, and the gateway's file opened for reading.

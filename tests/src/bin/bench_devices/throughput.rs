@@ -14,7 +14,7 @@ const TARGET_PER_SECOND: u64 = 2_000;
 const TARGET_RATIO_PERCENT: u64 = 50;
 /// Longest time for one meter.
 const DEADLINE: Duration = Duration::from_secs(120);
-/// How often the file is looked at. The answer is late by at most this.
+/// How often the file is looked at. The answer is late by about this.
 const PERIOD: Duration = Duration::from_millis(2);
 
 /// Reads each meter's full memory, alternately by the bare loop and by the gateway.
@@ -49,8 +49,26 @@ pub(crate) async fn measure(meters: u32, verdicts: &mut Verdicts) -> anyhow::Res
     }
     scene.world.stop().await?;
 
+    // Each run of the gateway beside the bare loop's runs before and after it: the machine is not equally quiet throughout.
+    let mut ratios: Vec<u64> = by_gateway
+        .iter()
+        .zip(by_bare.windows(2))
+        .map(|(gateway, around)| gateway.saturating_mul(100) / middle(around).max(1))
+        .collect();
+    let around = range(&ratios);
+    let ratio = median(&mut ratios);
+    say(format!(
+        "{:<58} {:>18}",
+        "bare loop, lowest to highest",
+        format!("{}/s", range(&by_bare))
+    ));
+    say(format!(
+        "{:<58} {:>18}",
+        "gateway, lowest to highest",
+        format!("{}/s", range(&by_gateway))
+    ));
+    say(format!("{:<58} {:>18}", "ratio in percent, lowest to highest", around));
     let (gateway, bare) = (median(&mut by_gateway), median(&mut by_bare));
-    let ratio = gateway.saturating_mul(100) / bare.max(1);
     say(format!("{:<58} {:>16}/s", "bare loop, median", bare));
     verdicts.row(
         "meter to committed outbox, median",
@@ -59,7 +77,7 @@ pub(crate) async fn measure(meters: u32, verdicts: &mut Verdicts) -> anyhow::Res
         gateway >= TARGET_PER_SECOND,
     );
     verdicts.row(
-        "ratio to the bare loop",
+        "ratio to the bare loop's runs around it, median",
         format!("{}.{:02}", ratio / 100, ratio % 100),
         ">= 0.5",
         ratio >= TARGET_RATIO_PERCENT,
@@ -119,7 +137,37 @@ fn now_us() -> anyhow::Result<i64> {
     Ok(i64::try_from(since.as_micros())?)
 }
 
+/// The middle one, or the mean of the two in the middle.
 fn median(rates: &mut [u64]) -> u64 {
     rates.sort_unstable();
-    rates.get(rates.len() / 2).copied().unwrap_or(0)
+    let upper = rates.len() / 2;
+    let lower = rates.len().saturating_sub(1) / 2;
+    rates.get(lower..=upper).map_or(0, middle)
+}
+
+fn middle(rates: &[u64]) -> u64 {
+    let count = u64::try_from(rates.len()).unwrap_or(u64::MAX);
+    rates.iter().sum::<u64>() / count.max(1)
+}
+
+fn range(rates: &[u64]) -> String {
+    let (lowest, highest) = (rates.iter().min(), rates.iter().max());
+    format!(
+        "{} to {}",
+        lowest.copied().unwrap_or_default(),
+        highest.copied().unwrap_or_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
+        assert_eq!(median(&mut [9, 1, 5]), 5);
+        assert_eq!(median(&mut [9, 1, 5, 3]), 4);
+        assert_eq!(median(&mut [7]), 7);
+        assert_eq!(median(&mut []), 0);
+    }
 }
