@@ -228,6 +228,10 @@ pub struct MeterSection {
     /// then the identity that a central learns when it bonds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address_rotation_ms: Option<u64>,
+    /// 16-bit UUID of the service of a meter that speaks its maker's own protocol only: it has this one instead of its kind's
+    /// standard one, and nothing can be read from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_service: Option<u16>,
     /// How it pairs, and what it demands before it hands out values.
     #[serde(default)]
     pub security: SecuritySettings,

@@ -62,9 +62,14 @@ pub enum Command {
         /// Register the meter as the store's own.
         #[arg(long, conflicts_with_all = ["owner", "forget"])]
         shared: bool,
-        /// Register the meter as this member's; with =USER for one user key of it. May be repeated.
+        /// Register the meter as this member's; with =USER for one user of it, by the number that the meter sends: two users
+        /// are 0 and 1 on some meters, 1 and 2 on others. May be repeated.
         #[arg(long, value_name = "CODE[=USER]", conflicts_with = "forget")]
         owner: Vec<String>,
+        /// Nobody but these members has ever measured with the meter, each as their own user: what it has stored is theirs,
+        /// too, as far as their consent reaches. Leave it out if you are not sure.
+        #[arg(long, requires = "owner", conflicts_with_all = ["shared", "forget"])]
+        only_ever: bool,
     },
     /// Read a new PIN for the staff page from standard input and print the line for the configuration.
     StaffPin,
@@ -100,9 +105,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             forget,
             shared,
             owner,
+            only_ever,
         }) => {
-            let wish = wish(address.as_deref(), again, forget, shared, &owner)?;
-            pair(&loaded.config, wish).await
+            let goal = match (again, forget) {
+                (true, _) => Goal::PairAgain,
+                (_, true) => Goal::Forget,
+                _ => Goal::Pair,
+            };
+            let register = register_wish(shared, &owner, only_ever)?;
+            pair(&loaded.config, wish(address.as_deref(), goal, register)?).await
         }
         Some(Command::Status { json }) => print_status(&loaded.config, json).await,
         Some(Command::Decode { characteristic, hex }) => decode(&characteristic, &hex),
@@ -133,38 +144,35 @@ fn identity(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(exit::code(exit::OK))
 }
 
-fn wish(address: Option<&str>, again: bool, forget: bool, shared: bool, owners: &[String]) -> Result<Wish, UsageError> {
+fn register_wish(shared: bool, owners: &[String], only_ever: bool) -> Result<Option<RegisterWish>, UsageError> {
+    let owners: Vec<_> = owners
+        .iter()
+        .map(|owner| parse_owner(owner))
+        .collect::<Result<_, _>>()?;
+    let role = match (shared, owners.is_empty()) {
+        (true, _) => MeterRole::StoreShared,
+        (_, false) => MeterRole::Personal,
+        _ => return Ok(None),
+    };
+    Ok(Some(RegisterWish {
+        role,
+        owners,
+        only_ever,
+    }))
+}
+
+fn wish(address: Option<&str>, goal: Goal, register: Option<RegisterWish>) -> Result<Wish, UsageError> {
     let address = match address {
         Some(text) => Some(
             text.parse::<Address>()
                 .map_err(|error| UsageError(format!("{text}: {error}")))?,
         ),
-        None if again || forget || shared || !owners.is_empty() => {
+        None if goal != Goal::Pair || register.is_some() => {
             return Err(UsageError(
                 "which meter? Give its address; carepost-gateway pair without anything lists those nearby".to_owned(),
             ));
         }
         None => None,
-    };
-    let goal = match (again, forget) {
-        (true, _) => Goal::PairAgain,
-        (_, true) => Goal::Forget,
-        _ => Goal::Pair,
-    };
-    let owners: Vec<_> = owners
-        .iter()
-        .map(|owner| parse_owner(owner))
-        .collect::<Result<_, _>>()?;
-    let register = match (shared, owners.is_empty()) {
-        (true, _) => Some(RegisterWish {
-            role: MeterRole::StoreShared,
-            owners,
-        }),
-        (_, false) => Some(RegisterWish {
-            role: MeterRole::Personal,
-            owners,
-        }),
-        _ => None,
     };
     Ok(Wish {
         goal,
@@ -245,5 +253,24 @@ mod tests {
     #[test]
     fn the_arguments_fit_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_past_is_said_of_owners_only() {
+        let parse = |arguments: &[&str]| {
+            let all = ["carepost-gateway", "pair", "C0:26:DF:00:1A:2B"]
+                .iter()
+                .chain(arguments);
+            Cli::try_parse_from(all).map(|cli| match cli.command {
+                Some(Command::Pair { only_ever, .. }) => only_ever,
+                other => panic!("{other:?}"),
+            })
+        };
+        assert!(!parse(&["--owner", "CP-1"]).unwrap(), "nothing said is not sure");
+        assert!(parse(&["--owner", "CP-1", "--only-ever"]).unwrap());
+        assert!(parse(&["--only-ever"]).is_err());
+        assert!(parse(&["--shared", "--only-ever"]).is_err());
+        let wish = register_wish(false, &["CP-1".to_owned()], true).unwrap().unwrap();
+        assert!(wish.only_ever && wish.role == MeterRole::Personal);
     }
 }

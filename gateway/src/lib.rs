@@ -28,6 +28,7 @@ pub mod down;
 pub mod identity;
 pub mod kiosk;
 pub mod link;
+mod meter_clock;
 mod pairing;
 pub mod sitting;
 pub mod spool;

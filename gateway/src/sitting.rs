@@ -93,19 +93,22 @@ impl Current {
     fn add(&mut self, offered: Offered) -> u32 {
         let number = self.next_number;
         self.next_number = number.saturating_add(1);
-        let shown = ShownReading {
-            number,
-            measured_at: offered.measured_at,
-            measurement: offered.measurement.map(Phi::new),
-            flags: offered.flags,
-            slot: offered.slot,
-            state: offered.state,
-        };
-        self.readings.push_back((offered.reading, shown));
+        self.readings.push_back((offered.reading, as_shown(offered, number)));
         if self.readings.len() > MAX_SHOWN {
             self.readings.pop_front();
         }
         number
+    }
+}
+
+fn as_shown(offered: Offered, number: u32) -> ShownReading {
+    ShownReading {
+        number,
+        measured_at: offered.measured_at,
+        measurement: offered.measurement.map(Phi::new),
+        flags: offered.flags,
+        slot: offered.slot,
+        state: offered.state,
     }
 }
 
@@ -439,7 +442,7 @@ impl Desk {
         self.place(sitting, offered, false);
     }
 
-    /// Shows a reading in its sitting, if that goes on; one that is shown already gets its new state.
+    /// Shows a reading in its sitting, if that goes on, in the place of what was shown of it before.
     pub(crate) fn show(&self, sitting: SittingId, offered: Offered) {
         self.place(sitting, offered, true);
     }
@@ -462,9 +465,11 @@ impl Desk {
                 .find(|(reading, _)| *reading == offered.reading)
             {
                 Some(_) if !renew => return,
-                Some((_, shown)) => {
-                    shown.state = offered.state;
-                    shown.number
+                // What came after it, such as a glucose record's context, may have made it a measurement.
+                Some((_, earlier)) => {
+                    let number = earlier.number;
+                    *earlier = as_shown(offered, number);
+                    number
                 }
                 None => current.add(offered),
             }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use carepost_sim::control::{Added, Command};
 use carepost_sim::ledger::{Fate, LedgerEntry};
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ const PRESS_AGAIN: Duration = Duration::from_secs(12);
 /// What is expected of one meter.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// The profile.
+    /// The profile; none if empty.
     pub profile: &'static str,
     /// Kind, in the simulator's words.
     pub kind: &'static str,
@@ -103,10 +104,13 @@ impl Case {
         }
     }
 
-    fn name(&self) -> String {
+    /// The name of its meter in the simulator.
+    #[must_use]
+    pub fn name(&self) -> String {
         // The same profile and kind twice differ in their further lines.
         let which = if self.extra.is_empty() { "" } else { "_other" };
-        format!("{}_{}{which}", self.profile, self.kind)
+        let profile = if self.profile.is_empty() { "plain" } else { self.profile };
+        format!("{profile}_{}{which}", self.kind)
     }
 }
 
@@ -143,7 +147,7 @@ fn simulator(cases: &[Case]) -> String {
         write!(
             text,
             "\n[[meters]]\nname = \"{}\"\nkind = \"{}\"\naddress = \"{}\"\nlocal_name = \"Meter {at}\"\nmanufacturer = \"{}\"\n\
-             model = \"{}\"\nserial = \"S-{at}\"\nfirmware = \"1\"\nprofile = [\"{}\"]\n{}\n\
+             model = \"{}\"\nserial = \"S-{at}\"\nfirmware = \"1\"\nprofile = [{}]\n{}\n\
              {}\n\
              [meters.stored]\ncount = {}\nseed = {}\nspacing_minutes = 330\nnewest_minutes_ago = 45\n",
             case.name(),
@@ -151,7 +155,7 @@ fn simulator(cases: &[Case]) -> String {
             address(at),
             case.made_by.0,
             case.made_by.1,
-            case.profile,
+            if case.profile.is_empty() { String::new() } else { format!("{:?}", case.profile) },
             case.extra,
             section(case),
             case.stored,
@@ -185,12 +189,19 @@ impl Neighbourhood {
     /// # Errors
     /// When a program does not start or the server refuses something.
     pub async fn start(cases: &[Case]) -> anyhow::Result<Self> {
+        // A meter that does not answer is given up soon, and one that was read is left alone for a moment.
+        let settings = ["bluetooth.answer_ms=1000", "bluetooth.cool_down_ms=2000"];
+        Self::start_with(cases, settings.map(str::to_owned).to_vec()).await
+    }
+
+    /// As [`start`](Self::start), with these further settings of the gateway.
+    ///
+    /// # Errors
+    /// When a program does not start or the server refuses something.
+    pub async fn start_with(cases: &[Case], settings: Vec<String>) -> anyhow::Result<Self> {
         let world = World::start(Setup {
             simulator: Some(simulator(cases)),
-            // A meter that does not answer is given up soon, and one that was read is left alone for a moment.
-            gateway: ["bluetooth.answer_ms=1000", "bluetooth.cool_down_ms=2000"]
-                .map(str::to_owned)
-                .to_vec(),
+            gateway: settings,
             ..Setup::default()
         })
         .await?;
@@ -363,12 +374,107 @@ impl Neighbourhood {
         Ok(found)
     }
 
+    /// Puts records into the memory of a meter, a minute apart, the newest of them so many minutes old.
+    ///
+    /// # Errors
+    /// When the simulator refuses.
+    pub async fn add_records(&mut self, meter: &str, count: usize, newest_minutes_ago: u32) -> anyhow::Result<()> {
+        let command = Command::GenerateRecords {
+            meter: meter.to_owned(),
+            count,
+            seed: u64::from(newest_minutes_ago),
+            spacing_minutes: Some(1),
+            newest_minutes_ago: Some(newest_minutes_ago),
+        };
+        let added: Added = self.world.meters().send(&command).await?;
+        ensure!(
+            added.records.len() == count,
+            "{} records were added",
+            added.records.len()
+        );
+        Ok(())
+    }
+
+    /// What the owner of a meter sees, beside the ledger of the meter.
+    ///
+    /// # Errors
+    /// When the programs fail, or there is no such meter.
+    pub async fn compare(&mut self, meter: &str) -> anyhow::Result<Difference> {
+        let neighbour = self.neighbours.iter().find(|n| n.case.name() == meter);
+        let owner = neighbour.with_context(|| format!("a meter {meter}"))?.owner.clone();
+        let readings = self.world.readings(&owner).await?;
+        let ledger = self.world.meters().ledger(Some(meter)).await?;
+        Ok(Difference::between(&readings, &ledger))
+    }
+
+    /// Waits until all but `lost` of the records of these meters are at the server, each once and byte by byte, and presses
+    /// transfer keys until they are.
+    ///
+    /// # Errors
+    /// When it does not come to that, with what differs and the programs' logs.
+    pub async fn all_arrive(&mut self, meters: &[&str], lost: usize) -> anyhow::Result<()> {
+        let mut pressed = tokio::time::Instant::now();
+        let mut differences = Vec::new();
+        let arrived = wait_for("everything as in the ledger", ALL_READ, async || {
+            differences.clear();
+            for meter in meters {
+                let difference = self.compare(meter).await?;
+                if difference.missing.len() != lost || !difference.surplus.is_empty() {
+                    differences.push((*meter, difference));
+                }
+            }
+            if pressed.elapsed() > PRESS_AGAIN {
+                for (meter, _) in &differences {
+                    self.world.meters().press_transfer(meter).await?;
+                }
+                pressed = tokio::time::Instant::now();
+            }
+            Ok(differences.is_empty().then_some(()))
+        })
+        .await;
+        arrived.with_context(|| format!("{differences:#?}\n{}", self.world.logs()))
+    }
+
     /// Stops everything.
     ///
     /// # Errors
     /// When a program does not end cleanly.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.world.stop().await
+    }
+}
+
+/// Measurements and contexts, in hex, as they went on air and as they are at the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// In the ledger and not at the server.
+    pub missing: Vec<(String, Option<String>)>,
+    /// At the server and not in the ledger, or more often.
+    pub surplus: Vec<(String, Option<String>)>,
+}
+
+impl Difference {
+    /// Compares what somebody sees with what a meter holds.
+    #[must_use]
+    pub fn between(readings: &[Value], ledger: &[LedgerEntry]) -> Self {
+        let upper = |text: &String| text.to_uppercase();
+        let mut missing: Vec<(String, Option<String>)> = ledger
+            .iter()
+            .map(|entry| {
+                let went = entry.altered_hex.as_ref().unwrap_or(&entry.hex);
+                (went.to_uppercase(), entry.context_hex.as_ref().map(upper))
+            })
+            .collect();
+        let mut surplus = Vec::new();
+        for reading in readings {
+            let text = |key: &str| reading[key].as_str().map(str::to_owned);
+            let seen = (text("raw").unwrap_or_default(), text("context_raw"));
+            match missing.iter().position(|expected| *expected == seen) {
+                Some(position) => drop(missing.swap_remove(position)),
+                None => surplus.push(seen),
+            }
+        }
+        Self { missing, surplus }
     }
 }
 

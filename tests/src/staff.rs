@@ -1,6 +1,7 @@
 //! A person at the staff page: says the PIN, presses its buttons, fills in its forms.
 
 use anyhow::{Context as _, bail};
+use carepost_sim::control::Client as SimClient;
 
 use crate::programs::{Program, run_to_end};
 use crate::wait::wait_for;
@@ -42,6 +43,29 @@ pub struct StaffScreen {
 }
 
 impl StaffScreen {
+    /// The pairing is over, one way or the other.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        ["failed", "paired", "done"].contains(&self.name.as_str())
+    }
+
+    /// The form with this address, up to its end; empty if there is none.
+    fn form_of(&self, address: &str) -> &str {
+        let (_, rest) = self
+            .html
+            .split_once(&format!("name=\"address\" value=\"{address}\""))
+            .unwrap_or_default();
+        rest.split_once("</form>").map_or("", |(form, _)| form)
+    }
+
+    /// A hidden field of the form that is sent to `action`.
+    fn hidden(&self, action: &str, name: &str) -> Option<&str> {
+        let (_, form) = self.html.split_once(&format!("action=\"{action}\""))?;
+        let (form, _) = form.split_once("</form>")?;
+        let (_, value) = form.split_once(&format!("type=\"hidden\" name=\"{name}\" value=\""))?;
+        value.split_once('"').map(|(value, _)| value)
+    }
+
     /// Whether a text is to be seen.
     #[must_use]
     pub fn says(&self, words: &str) -> bool {
@@ -99,6 +123,10 @@ impl StaffPage {
         fields: &[(&str, &str)],
     ) -> anyhow::Result<StaffScreen> {
         let mut form = vec![("token", screen.token.as_str())];
+        // What is registered is the meter that the form was drawn for.
+        if action == "/staff/register" {
+            form.extend(screen.hidden(action, "address").map(|address| ("address", address)));
+        }
         form.extend_from_slice(fields);
         let answer = self
             .client
@@ -155,19 +183,61 @@ impl StaffPage {
         self.begin(&list, "pair", address).await
     }
 
-    /// Begins something with a meter by its address.
+    /// Begins something with a meter by its address, as the form of the screen has it, if there is one.
     ///
     /// # Errors
     /// When the page refuses.
     pub async fn begin(&self, screen: &StaffScreen, goal: &str, address: &str) -> anyhow::Result<StaffScreen> {
+        let form = screen.form_of(address);
+        let field = |name: &str| between(form, &format!("name=\"{name}\" value=\""), "\"").unwrap_or_default();
+        let kind = Some(field("address_type")).filter(|kind| !kind.is_empty());
         let fields = [
             ("goal", goal),
             ("address", address),
-            ("address_type", "public"),
-            ("adapter", ""),
+            ("address_type", kind.unwrap_or("public")),
+            ("adapter", field("adapter")),
             ("name", "Meter"),
         ];
         self.press(screen, "/staff/pair", &fields).await
+    }
+
+    /// Follows a pairing that was begun until it is over, and does what the page and the meter ask for: types the meter's
+    /// digits here, the page's digits on the meter, and says on both that equal numbers are equal.
+    ///
+    /// # Errors
+    /// When it does not come to an end.
+    pub async fn follow(&self, meters: &mut SimClient, meter: &str) -> anyhow::Result<StaffScreen> {
+        let mut answered = String::new();
+        wait_for("the end of the pairing", SOON, async || {
+            let screen = self.look().await?;
+            if screen.is_over() {
+                return Ok(Some(screen));
+            }
+            let question = between(&screen.html, "<h2>", "</h2>").unwrap_or_default().to_owned();
+            if question.is_empty() || question == answered {
+                return Ok(None);
+            }
+            let display = meters.display(meter).await?;
+            let shown = between(&screen.html, "class=\"digits\">", "<").map(str::to_owned);
+            match (display.shows, shown) {
+                // It may be over on the one side and not yet seen to be on the other.
+                (Some(digits), None) => {
+                    self.press(&screen, "/staff/passkey", &[("passkey", &digits)]).await?;
+                }
+                (Some(digits), Some(shown)) if digits == shown => {
+                    if display.asks_confirmation {
+                        meters.confirm_pairing(meter, true).await?;
+                    }
+                    self.press(&screen, "/staff/confirm", &[("answer", "yes")]).await?;
+                }
+                (None, Some(shown)) if display.asks_passkey => meters.type_passkey(meter, &shown).await?,
+                _ => return Ok(None),
+            }
+            answered = question;
+            Ok(None)
+        })
+        .await
+        .with_context(|| format!("pairing {meter}, after {answered:?}"))
     }
 }
 

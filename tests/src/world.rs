@@ -272,6 +272,12 @@ impl World {
         Ok(())
     }
 
+    /// The gateway's process id, while it runs.
+    pub fn gateway_pid(&mut self) -> Option<u32> {
+        let gateway = self.gateway.as_mut()?;
+        gateway.is_running().then(|| gateway.pid()).flatten()
+    }
+
     /// The simulated meters.
     pub fn meters(&mut self) -> &mut SimClient {
         &mut self.meters

@@ -21,8 +21,22 @@ const SNAPSHOT: &str = include_str!("golden/v1/snapshot.json");
 const DELTA: &str = include_str!("golden/v1/delta.json");
 const BATCH_DEVICES: &str = include_str!("golden/v1/batch_devices.json");
 const REGISTER: &str = include_str!("golden/v1/register.json");
+const REGISTER_ONLY_EVER: &str = include_str!("golden/v1/register_only_ever.json");
 const REGISTER_REFUSED: &str = include_str!("golden/v1/register_refused.json");
 const CURSOR: &str = include_str!("golden/v1/cursor.json");
+
+/// What is mutated: one of every kind of message.
+const GOLDEN: [&str; 9] = [
+    BATCH,
+    BATCH_DEVICES,
+    HELLO,
+    REGISTER,
+    REGISTER_ONLY_EVER,
+    REGISTER_REFUSED,
+    SNAPSHOT,
+    DELTA,
+    CURSOR,
+];
 
 fn value(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -48,6 +62,7 @@ fn golden_messages_decode_and_encode_to_themselves() {
     let devices: Batch = keeps_everything(BATCH_DEVICES);
     assert_eq!(devices.items.len(), 4);
     keeps_everything::<Control>(REGISTER);
+    keeps_everything::<Control>(REGISTER_ONLY_EVER);
     keeps_everything::<Down>(REGISTER_REFUSED);
 }
 
@@ -127,6 +142,60 @@ fn the_numbers_of_an_unusable_batch_can_still_be_settled() {
     message["first_seq"] = json!(0);
     assert_eq!(salvage_batch(message.to_string().as_bytes()), None);
     assert_eq!(salvage_batch(b"NaN"), None);
+}
+
+/// A gateway that is a version behind does not know every meter, and must still hear of withdrawals.
+#[test]
+fn a_meter_of_a_later_kind_does_not_take_the_rest_with_it() {
+    for golden in [SNAPSHOT, DELTA] {
+        let whole = parse_down(golden.as_bytes()).unwrap();
+        assert_eq!(whole.unknown_meters, 0);
+        let meter = value(golden)["meters"][0].clone();
+        let of_a_later_kind = |key: &str, bad: Value| {
+            let mut row = meter.clone();
+            row[key] = bad;
+            row
+        };
+        let rows = [
+            of_a_later_kind("kind", json!("peak_flow")),
+            of_a_later_kind("role", json!("lent")),
+            of_a_later_kind("address_type", json!(7)),
+            json!("text"),
+            json!(null),
+        ];
+        let mut message = value(golden);
+        let listed = message["meters"].as_array_mut().unwrap();
+        let known = listed.len();
+        for (place, row) in rows.iter().enumerate() {
+            listed.insert(place.min(known), row.clone());
+        }
+        let parsed = parse_down(message.to_string().as_bytes()).unwrap();
+        assert_eq!(parsed.unknown_meters, rows.len());
+        assert_eq!(parsed.message, whole.message, "everything else is there");
+        // They count towards the bound all the same.
+        message["meters"] = Value::Array(vec![json!({}); MAX_DOWN_ROWS + 1]);
+        assert!(matches!(
+            parse_down(message.to_string().as_bytes()),
+            Err(MessageError::TooManyRows { .. })
+        ));
+        // What is not a list of meters is no message, and neither is one whose other rows are not understood.
+        for (key, bad) in [
+            ("meters", json!({})),
+            ("meters", json!(7)),
+            ("members", json!([{}])),
+            ("grants", json!([{ "id": 1 }])),
+            ("bindings", json!(["text"])),
+        ] {
+            let mut message = value(golden);
+            message[key] = bad;
+            let refused = parse_down(message.to_string().as_bytes());
+            assert!(matches!(refused, Err(MessageError::NotA { .. })), "{key}");
+        }
+    }
+    // Other messages have no meters.
+    let mut cursor = value(CURSOR);
+    cursor["meters"] = json!([{}]);
+    assert_eq!(parse_down(cursor.to_string().as_bytes()).unwrap().unknown_meters, 0);
 }
 
 #[test]
@@ -233,6 +302,7 @@ fn a_registration_that_cannot_be_so_says_why() {
     let owner = |n: u128, slot| Owner {
         member: Id::from_uuid(uuid::Uuid::from_u128(n)),
         slot,
+        only_ever_this_person: false,
     };
     let slots = Err(BadRegister::Slots { meter });
     let other = Id::from_uuid(uuid::Uuid::from_u128(9));
@@ -245,6 +315,8 @@ fn a_registration_that_cannot_be_so_says_why() {
     check(&|r| r.owners.clear(), slots);
     check(&|r| r.owners = vec![owner(1, Some(1)), owner(2, Some(1))], slots);
     check(&|r| r.owners = vec![owner(1, Some(1)), owner(2, None)], slots);
+    check(&|r| r.owners = vec![owner(1, Some(255))], slots);
+    check(&|r| r.owners = vec![owner(1, Some(254))], Ok(()));
     check(&|r| r.meter.multi_user = false, slots);
     check(
         &|r| {
@@ -280,6 +352,30 @@ fn a_registration_that_cannot_be_so_says_why() {
             count: MAX_METER_OWNERS + 1,
         }),
     );
+}
+
+/// Silence is the safe answer: older gateways do not ask, and their messages say nothing of it.
+#[test]
+fn only_who_says_so_has_been_the_only_one_ever() {
+    let said = |golden: &str| {
+        let Control::Register(register) = parse_control(golden.as_bytes()).unwrap() else {
+            panic!("a registration")
+        };
+        let owners = register.owners.into_iter();
+        owners.map(|owner| owner.only_ever_this_person).collect::<Vec<_>>()
+    };
+    assert_eq!(said(REGISTER), [false, false]);
+    assert_eq!(said(REGISTER_ONLY_EVER), [true]);
+    let mut no = value(REGISTER_ONLY_EVER);
+    no["owners"][0]["only_ever_this_person"] = json!(false);
+    assert_eq!(said(&no.to_string()), [false]);
+    for bad in [json!("yes"), json!(1), json!(null)] {
+        no["owners"][0]["only_ever_this_person"] = bad;
+        assert!(matches!(
+            parse_control(no.to_string().as_bytes()),
+            Err(MessageError::NotA { .. })
+        ));
+    }
 }
 
 #[test]
@@ -349,20 +445,52 @@ fn a_full_batch_of_readings_is_found_to_be_too_large_before_it_is_sent() {
 
 proptest! {
     #[test]
-    fn arbitrary_bytes_and_mutated_messages_never_panic(junk: Vec<u8>, at in 0_usize..4_000, byte: u8) {
-        let mut mutated = BATCH.as_bytes().to_vec();
-        let at = at % mutated.len();
+    fn arbitrary_bytes_and_mutated_messages_never_panic(
+        junk: Vec<u8>,
+        golden in prop::sample::select(GOLDEN.to_vec()),
+        at: prop::sample::Index,
+        byte: u8,
+    ) {
+        let mut mutated = golden.as_bytes().to_vec();
+        let at = at.index(mutated.len());
         mutated[at] = byte;
         for payload in [&junk, &mutated] {
+            let mut understood = 0;
             if let Ok(parsed) = parse_batch(payload) {
+                understood += 1;
+                prop_assert!((1..=MAX_BATCH_ITEMS).contains(&parsed.items.len()));
                 for item in parsed.items.into_iter().flatten() {
                     if let Item::Reading(reading) = item {
                         prop_assert!(reading.raw.len() <= 512);
                     }
                 }
             }
-            prop_assert!(parse_control(payload).is_err());
-            prop_assert!(parse_down(payload).is_err());
+            if let Ok(message) = parse_control(payload) {
+                understood += 1;
+                if let Control::Register(register) = &message {
+                    prop_assert_eq!(register.check(), Ok(()));
+                }
+                let written = serde_json::to_vec(&message).unwrap();
+                prop_assert_eq!(parse_control(&written).unwrap(), message);
+            }
+            if let Ok(parsed) = parse_down(payload) {
+                understood += 1;
+                let written = serde_json::to_vec(&parsed.message).unwrap();
+                let again = parse_down(&written).unwrap();
+                prop_assert_eq!((again.message, again.unknown_meters), (parsed.message, 0));
+            }
+            prop_assert!(understood <= 1, "one payload is two messages");
+        }
+    }
+
+    /// A mutation of what staff register never makes another meter of it.
+    #[test]
+    fn a_mutated_registration_is_refused_or_is_about_the_same_meter(at: prop::sample::Index, byte: u8) {
+        let mut mutated = REGISTER.as_bytes().to_vec();
+        let at = at.index(mutated.len());
+        mutated[at] = byte;
+        if let Ok(Control::Register(mutated)) = parse_control(&mutated) {
+            prop_assert_eq!(mutated.meter.id, register().meter.id);
         }
     }
 }

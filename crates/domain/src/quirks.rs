@@ -119,16 +119,6 @@ code_enum! {
     }
 }
 
-code_enum! {
-    /// In which order a meter sends stored records.
-    pub enum RecordOrder ("record order") {
-        /// As the specification says.
-        OldestFirst = "oldest_first",
-        /// The newest has the lowest number and comes first.
-        NewestFirst = "newest_first",
-    }
-}
-
 /// What changes the meaning of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -174,8 +164,6 @@ pub struct TalkQuirks {
     pub clock: ClockSource,
     /// Whether sequence numbers show what is new; otherwise everything is read on each link.
     pub only_new: bool,
-    /// In which order stored records come.
-    pub order: RecordOrder,
     /// Silence after which the meter has nothing more to send, in milliseconds; the gateway's own setting without it.
     pub idle_ms: Option<u32>,
     /// Disconnect as soon as the meter is paired (and its clock written, where that is allowed), and wait for its next
@@ -190,7 +178,6 @@ impl Default for TalkQuirks {
             write_clock: WriteClock::Never,
             clock: ClockSource::CurrentTime,
             only_new: true,
-            order: RecordOrder::OldestFirst,
             idle_ms: None,
             disconnect_after_pairing: false,
         }

@@ -1,6 +1,6 @@
 //! A reading: one decoded measurement with its provenance and raw bytes.
 
-use carepost_gatt::{MedFloat, blood_pressure, glucose};
+use carepost_gatt::{Decimal, MedFloat, blood_pressure, glucose};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -265,19 +265,15 @@ pub struct Judged {
 /// [`Reason::MeasurementError`] when systolic or diastolic is no number (a cuff's report of a failed measurement), and
 /// [`Reason::Implausible`] when a value is outside what a cuff can measure or systolic is not above diastolic.
 pub fn judge_blood_pressure(m: &blood_pressure::Measurement) -> Result<Judged, Reason> {
-    let (unit, exponent_factor) = match m.unit {
-        blood_pressure::PressureUnit::MmHg => (PressureUnit::MmHg, None),
-        // 1 kPa = 7.50062 mmHg (page 3, section 2.2).
-        blood_pressure::PressureUnit::KPa => (PressureUnit::KPa, Some(carepost_gatt::Decimal::new(750_062, -5))),
+    let unit = match m.unit {
+        blood_pressure::PressureUnit::MmHg => PressureUnit::MmHg,
+        blood_pressure::PressureUnit::KPa => PressureUnit::KPa,
     };
     let pressure = |value: &MedFloat| -> Result<Option<Pressure>, Reason> {
-        let MedFloat::Number(number) = value else {
+        if value.number().is_none() {
             return Ok(None);
-        };
-        let mmhg = match exponent_factor {
-            None => *number,
-            Some(factor) => number.checked_mul(factor).ok_or(Reason::Implausible)?,
-        };
+        }
+        let mmhg = m.unit.to_mmhg(*value).ok_or(Reason::Implausible)?;
         let (micro, _exact) = mmhg.to_scaled(6).ok_or(Reason::Implausible)?;
         Ok(Some(Pressure::from_micro_mmhg(micro)))
     };
@@ -303,7 +299,8 @@ pub fn judge_blood_pressure(m: &blood_pressure::Measurement) -> Result<Judged, R
         Some(MedFloat::Number(number)) => {
             let (milli, _exact) = number.to_scaled(3).ok_or(Reason::Implausible)?;
             let pulse = PulseRate::from_milli_per_min(milli);
-            if milli == 0 {
+            // Zero is "not found". What only rounds to it is no pulse at all, but nonsense.
+            if *number == Decimal::ZERO {
                 None
             } else if PULSE_PER_MIN.contains(&pulse.rounded_per_min()) {
                 Some(pulse)

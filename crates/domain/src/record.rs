@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use carepost_gatt::pulse_oximeter::SpotCheck;
 use carepost_gatt::thermometer::TemperatureMeasurement;
 use carepost_gatt::weight_scale::WeightMeasurement;
-use carepost_gatt::{Decoded, MedFloat, blood_pressure, glucose, uuid16};
+use carepost_gatt::{Decimal, Decoded, MedFloat, blood_pressure, glucose, uuid16};
 use chrono::{DateTime, Utc};
 
 use crate::id::{MeterId, ReadingId};
@@ -79,7 +79,9 @@ pub fn decode(packet: &Packet<'_>) -> Result<Record, Reason> {
         }
         uuid16::PLX_SPOT_CHECK => {
             let m = whole(SpotCheck::decode(packet.raw))?.value;
-            let mut record = dated_record(packet, m.timestamp.as_ref(), None, judge_oxygen_saturation(&m));
+            // A clock that nobody set may stand still: its date must not make one record of two equal measurements.
+            let date = m.timestamp.as_ref().filter(|_| !m.clock_not_set);
+            let mut record = dated_record(packet, date, None, judge_oxygen_saturation(&m));
             if m.clock_not_set {
                 record.meter_time = MeterTime::Unset;
             }
@@ -149,22 +151,30 @@ fn pressure_record(packet: &Packet<'_>) -> Result<Record, Reason> {
 /// Whether the bytes make no sense as they should be read, and do with the tail's bytes reversed: the mark of a model
 /// whose entry is missing. It is reported and not applied, because the bytes alone prove nothing (page 3, section 2.9).
 fn looks_reversed(raw: &[u8], decoded: &Decoded<blood_pressure::Measurement>, judged: &Result<Judged, Reason>) -> bool {
-    // A reversed 64 or 80 is a pulse of zero, which cuffs also send when they found none; the user id that no flag
-    // announces is then the byte too many.
-    let no_pulse = decoded.value.pulse.and_then(|pulse| pulse.number()) == Some(carepost_gatt::Decimal::ZERO);
+    let pulse = decoded.value.pulse.and_then(|pulse| pulse.number());
+    // A reversed 64 or 80 is a zero, which cuffs also send when they found no pulse; but with an exponent that none writes.
+    let odd_zero = pulse.is_some_and(|zero| zero == Decimal::ZERO && !WRITTEN_EXPONENTS.contains(&zero.exponent));
+    // The user id that no flag announces is a byte too many.
+    let unannounced_byte = decoded.trailing_bytes == 1 && decoded.value.user_id.is_none();
     let suspicious = match judged {
         Err(reason) => *reason == Reason::Implausible,
-        Ok(_) => no_pulse && decoded.trailing_bytes == 1 && decoded.value.user_id.is_none(),
+        Ok(_) => odd_zero || unannounced_byte,
     };
     suspicious
         && blood_pressure::Measurement::decode_big_endian_tail(raw).is_ok_and(|reversed| {
+            // Cuffs that send the tail so write whole beats; tenths are some other cuff's pulse read backwards.
+            let whole = |pulse: MedFloat| pulse.number().is_some_and(|number| number.exponent == 0);
             reversed.trailing_bytes == 0
+                && reversed.value.pulse.is_some_and(whole)
                 && judge_blood_pressure(&reversed.value).is_ok_and(|judged| match judged.measurement {
                     Measurement::BloodPressure(bp) => bp.pulse.is_some(),
                     _ => false,
                 })
         })
 }
+
+/// Exponents with which cuffs write a pulse: whole beats, tenths or hundredths.
+const WRITTEN_EXPONENTS: std::ops::RangeInclusive<i32> = -2..=0;
 
 fn glucose_record(packet: &Packet<'_>) -> Result<Record, Reason> {
     let mut m = whole(glucose::Measurement::decode(packet.raw))?.value;

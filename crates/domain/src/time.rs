@@ -9,7 +9,10 @@ use crate::quarantine::Reason;
 
 mod clock;
 
-pub use clock::{ClockSeen, ClockVerdict, Correction, LOOK_TOLERANCE, MAX_DRIFT_S_PER_DAY, clock_history};
+pub use clock::{
+    ClockSeen, ClockVerdict, Correction, DISPLAY_TOLERANCE, LOOK_TOLERANCE, MAX_DRIFT_BETWEEN_LOOKS,
+    MAX_DRIFT_S_PER_DAY, clock_history,
+};
 
 code_enum! {
     /// How a measured instant was found (page 3, section 2.5).
@@ -18,8 +21,8 @@ code_enum! {
         MeterOk = "meter_ok",
         /// The meter's own clock, corrected by the skew seen when it was read.
         SkewCorrected = "skew_corrected",
-        /// The meter's own clock, corrected by the skew seen when it was read, although it was set at an unknown moment since it
-        /// was read before.
+        /// The meter's own clock, corrected by the skew seen when it was read, although it may have been another one when the
+        /// record was measured, or what was read may not be the clock that the record was dated by.
         SkewUncertain = "skew_uncertain",
         /// The meter's clock without its offset, which it reported as unusable.
         OffsetMissing = "offset_missing",
@@ -43,8 +46,7 @@ pub struct TimeEvidence {
     pub meter_time: MeterTime,
     /// Gateway minus meter, when the meter's clock was read on the link.
     pub skew: Option<TimeDelta>,
-    /// The clock was set since it was read before, so that `skew` may not be that of the record
-    /// ([`ClockVerdict::correction`]).
+    /// `skew` may not be that of the record ([`ClockVerdict::correction_of`]).
     pub skew_uncertain: bool,
     /// When the packet was received.
     pub received_at: DateTime<Utc>,
@@ -69,6 +71,8 @@ pub enum MeterTime {
     Local {
         /// Base time plus offset.
         local: NaiveDateTime,
+        /// The offset in minutes; 0 where there is none, or none that is usable.
+        offset_minutes: i16,
         /// The meter reported over- or underrun of the offset.
         offset_missing: bool,
     },
@@ -111,13 +115,17 @@ impl MeterTime {
         if base.year() < 1970 {
             return Self::Impossible;
         }
-        let (minutes, offset_missing) = match offset {
+        let (offset_minutes, offset_missing) = match offset {
             None => (0, false),
-            Some(TimeOffset::Minutes(minutes)) => (i64::from(minutes), false),
+            Some(TimeOffset::Minutes(minutes)) => (minutes, false),
             Some(TimeOffset::Overrun | TimeOffset::Underrun) => (0, true),
         };
-        match base.checked_add_signed(TimeDelta::minutes(minutes)) {
-            Some(local) => Self::Local { local, offset_missing },
+        match base.checked_add_signed(TimeDelta::minutes(i64::from(offset_minutes))) {
+            Some(local) => Self::Local {
+                local,
+                offset_minutes,
+                offset_missing,
+            },
             None => Self::Impossible,
         }
     }
@@ -140,7 +148,9 @@ pub fn measured_time(evidence: &TimeEvidence) -> Result<MeasuredTime, Reason> {
         MeterTime::Absent | MeterTime::Unset if evidence.live_single => return Ok(received(None)),
         MeterTime::Absent | MeterTime::Unset => return Err(Reason::TimeUnknown),
         MeterTime::Impossible => return Err(Reason::TimeImpossible),
-        MeterTime::Local { local, offset_missing } => (local, offset_missing),
+        MeterTime::Local {
+            local, offset_missing, ..
+        } => (local, offset_missing),
     };
     // Whole seconds, so that instant, meter time and correction agree exactly wherever they are checked.
     let skew = evidence
@@ -219,6 +229,7 @@ mod tests {
     fn at(text: &str) -> MeterTime {
         MeterTime::Local {
             local: local(text),
+            offset_minutes: 0,
             offset_missing: false,
         }
     }
@@ -282,6 +293,7 @@ mod tests {
     fn an_offset_that_the_meter_cannot_say_is_labelled_with_or_without_skew() {
         let time = MeterTime::Local {
             local: local("2026-10-15 07:30:00"),
+            offset_minutes: 0,
             offset_missing: true,
         };
         for skew in [None, Some(TimeDelta::seconds(60))] {

@@ -107,8 +107,12 @@ pub struct Concentration {
 }
 
 impl Concentration {
-    /// mg/dL in one mmol/L, times 10,000 (page 3, section 2.3: 18.0156).
-    pub const MG_PER_DL_PER_MMOL_E4: i64 = 180_156;
+    /// mg/dL in one mmol/L, times 10,000.
+    pub const MG_PER_DL_PER_MMOL_E4: i64 = {
+        let factor = carepost_gatt::glucose::MG_PER_DL_PER_MMOL_PER_L;
+        assert!(factor.exponent == -4, "the factor has four decimals");
+        factor.mantissa
+    };
 
     /// The value in milli-mmol/L, rounded half up; for display and trends only, never for a cut-off.
     #[must_use]

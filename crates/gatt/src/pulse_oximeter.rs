@@ -121,6 +121,8 @@ impl SensorStatus {
     /// Bits 2 to 8 and 10: the signal is irregular, inadequate, poor, low, erratic, without pulse, questionable or
     /// disturbed.
     pub const POOR_SIGNAL: u32 = 0b101_1111_1100;
+    /// Bit 13: the sensor is not where it belongs.
+    pub const SENSOR_DISPLACED: u32 = 1 << 13;
     /// Bits 11 and 15: the sensor is not on the person, or not on the device.
     pub const SENSOR_OFF: u32 = (1 << 11) | (1 << 15);
     /// Bit 14: sensor malfunctioning.

@@ -6,7 +6,7 @@
 //!
 //! How new records are found without trusting sequence numbers:
 //!
-//! 1. Count all records. Refusal is fine, the count is advisory.
+//! 1. Count all records. Refusal and silence are fine, the count is advisory.
 //! 2. If something is known of this meter, ask for its last record. Equal to the known one: nothing is new. Lower
 //!    sequence number, or a higher one with an older base time, or the same one with another base time: the numbering
 //!    started again, read everything.
@@ -279,17 +279,22 @@ impl GlucoseSync {
     }
 
     fn after_count(&mut self, now: Duration) -> Vec<Action> {
-        let question = match self.known {
+        self.ask(now, self.after_count_question())
+    }
+
+    const fn after_count_question(&self) -> Question {
+        match self.known {
             Some(known) if self.policy.only_new => Question::Last(known),
             _ => Question::All,
-        };
-        self.ask(now, question)
+        }
     }
 
     fn after_report(&mut self, now: Duration, question: Question, code: ResultCode) -> Vec<Action> {
         match (question, code) {
-            // A result of a report is no answer to a count.
-            (Question::Count, _) => Vec::new(),
+            // The end of a report that somebody else asked for.
+            (Question::Count, ResultCode::Success) => Vec::new(),
+            // Some meters name the wrong request when they refuse to count.
+            (Question::Count, _) => self.after_count(now),
             (Question::Last(known), ResultCode::Success) => self.after_last(now, known),
             (Question::Last(known), ResultCode::NoRecordsFound) if self.announced.is_some_and(|count| count > 0) => {
                 self.ask(now, Question::Since(known))
@@ -370,6 +375,10 @@ impl GlucoseSync {
         }
         match self.state {
             State::Idle | State::Finished => Vec::new(),
+            // A meter that does not count, and does not say so, can still report.
+            State::Asking(Question::Count) => {
+                self.enter(now, State::Clearing(self.after_count_question()), &Request::abort())
+            }
             State::Asking(_) => self.abort(now, AbortReason::TimedOut),
             // The abort was not answered; the procedure may be over all the same.
             State::Clearing(question) => self.ask(now, question),

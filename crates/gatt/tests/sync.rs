@@ -103,6 +103,12 @@ enum Fault {
     Miscount {
         by: i16,
     },
+    /// The meter does not answer the count.
+    IgnoresCount,
+    /// It refuses the count with the code, and names the report instead.
+    RefusesCountAsReport {
+        code: u8,
+    },
 }
 
 /// What nobody asked for.
@@ -199,6 +205,10 @@ fn faulty(mut values: Vec<Value>, request: &Request, fault: Fault) -> Vec<Value>
                 let wrong = u16::try_from(count).unwrap().saturating_add_signed(by);
                 *bytes = Response::number(wrong).encode().unwrap();
             }
+        }
+        Fault::IgnoresCount if request.op == OpCode::ReportNumber => values.clear(),
+        Fault::RefusesCountAsReport { code } if request.op == OpCode::ReportNumber => {
+            values = vec![Value::ControlPoint(vec![6, 0, 1, code])];
         }
         _ => {}
     }
@@ -424,6 +434,8 @@ fn fault() -> impl Strategy<Value = Fault> {
         (0_usize..12).prop_map(|by| Fault::EarlyAnswer { by }),
         (0_usize..40, strays()).prop_map(|(after, what)| Fault::Stray { after, what }),
         (-40_i16..40).prop_map(|by| Fault::Miscount { by }),
+        Just(Fault::IgnoresCount),
+        any::<u8>().prop_map(|code| Fault::RefusesCountAsReport { code }),
     ]
 }
 
@@ -753,6 +765,57 @@ fn a_meter_without_operators_is_read_whole() {
     assert_eq!(conversation.requests.last(), Some(&Request::report_all()));
 }
 
+/// Neither silence nor a confused refusal of the count costs the records; a meter that says nothing at all is given up.
+#[test]
+fn a_meter_that_does_not_count_is_read_all_the_same() {
+    let meter = |answers_abort| Meter {
+        records: records(0..5, 0),
+        abilities: Abilities { answers_abort, ..ABLE },
+    };
+    let known = meter(true).records.get(2).map(|record| record.mark());
+    let refusals = [2, 3, 4, 6, 8, 10].map(|code| Fault::RefusesCountAsReport { code });
+    for fault in [Fault::IgnoresCount].into_iter().chain(refusals) {
+        for (known, delivered) in [(None, 5), (known, 2)] {
+            for answers_abort in [true, false] {
+                let meter = meter(answers_abort);
+                let conversation = converse(&meter, known, Policy::default(), fault);
+                assert_eq!(
+                    conversation.outcome,
+                    Outcome::Complete {
+                        delivered,
+                        announced: None,
+                        reset_detected: false,
+                        high_water: meter.records.last().map(|last| last.mark()),
+                    },
+                    "{fault:?}"
+                );
+            }
+        }
+    }
+    let requests = converse(&meter(true), None, Policy::default(), Fault::IgnoresCount).requests;
+    let expected = [Request::number_of_all(), Request::abort(), Request::report_all()];
+    assert_eq!(requests, expected);
+    // A report that somebody else asked for ends: that is no answer to the count.
+    let foreign = converse(
+        &meter(true),
+        None,
+        Policy::default(),
+        Fault::RefusesCountAsReport { code: 1 },
+    );
+    assert_eq!(foreign.requests, expected);
+
+    let mut sync = GlucoseSync::new(Policy::default(), None);
+    sync.handle(Duration::ZERO, Event::Start);
+    let mut waits = 0;
+    while let Some(deadline) = sync.deadline() {
+        sync.handle(deadline, Event::Tick);
+        waits += 1;
+        assert!(waits < 10, "silence does not end it");
+    }
+    assert!(sync.is_finished());
+    assert_eq!(waits, 4, "the count, its abort, the report, its abort");
+}
+
 #[test]
 fn a_policy_can_read_all_always() {
     let meter = Meter {
@@ -784,6 +847,11 @@ fn silence_is_aborted_after_thirty_seconds() {
     let mut sync = GlucoseSync::new(policy, None);
     let start = Duration::from_secs(3);
     assert_eq!(sync.handle(start, Event::Start).len(), 1);
+    assert_eq!(sync.deadline(), Some(start + Duration::from_secs(30)));
+    assert_eq!(
+        sync.handle(start, Event::ControlPoint(&[5, 0, 2, 0])),
+        vec![Action::Write(vec![1, 1])]
+    );
     assert_eq!(sync.deadline(), Some(start + Duration::from_secs(30)));
     let later = start + Duration::from_secs(20);
     let packet = Record { sequence: 0, minute: 0 }.packet();

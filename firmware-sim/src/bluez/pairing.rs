@@ -17,7 +17,7 @@ use super::host::Host;
 use super::link::Reason;
 use super::state::Link;
 use crate::SimTime;
-use crate::meters::{Association, AttError, IoCapability, MAX_PASSKEY};
+use crate::meters::{Association, AttError, Event, IoCapability, MAX_PASSKEY};
 
 /// Most operations that one pairing holds up; one more is refused at once.
 const MAX_WAITING: usize = 16;
@@ -241,6 +241,7 @@ impl Host {
                 until,
             };
         }
+        self.tell_meter_of_pairing(now, index, true);
         match (model, agent) {
             // Nobody is asked; or it is a bond made anew behind the back of its owner, and that is refused.
             (Association::JustWorks, _) if explicit || bonded => {}
@@ -255,6 +256,12 @@ impl Host {
             self.pairing_failed(index, PairError::Failed);
         } else {
             self.settle(now, index);
+        }
+    }
+
+    fn tell_meter_of_pairing(&mut self, now: SimTime, index: usize, underway: bool) {
+        if let Some(unit) = self.peer(index).map(|peer| peer.unit) {
+            self.drive(now, unit, Event::Pairing { underway }, None);
         }
     }
 
@@ -429,6 +436,7 @@ impl Host {
             *level = reached;
         }
         self.counters.pairings += 1;
+        self.tell_meter_of_pairing(now, index, false);
         self.reveal_identity(index, &identity, identity_type);
         self.signal_device(index, "Bonded", true.into());
         if self.device(index).is_some_and(super::state::Device::is_resolved) {
@@ -438,7 +446,7 @@ impl Host {
             self.retry(now, index, operation);
         }
         if leaves && let Some(unit) = self.peer(index).map(|peer| peer.unit) {
-            self.drive(now, unit, crate::meters::Event::Disconnected, None);
+            self.drive(now, unit, Event::Disconnected, None);
             self.link_closed(now, index, Reason::Remote);
         }
     }
@@ -462,6 +470,9 @@ impl Host {
         let Some(pairing) = device.pairing.take() else { return };
         let connected = device.is_connected();
         self.counters.failed_pairings += 1;
+        if connected {
+            self.tell_meter_of_pairing(self.now, index, false);
+        }
         if let Some(unit) = self.unit_mut(index) {
             unit.security.pairing_ended();
         }

@@ -85,6 +85,7 @@ impl MeterSection {
                 idle_disconnect: ms(self.idle_disconnect_ms),
                 keeps_subscriptions: self.keeps_subscriptions,
             },
+            own_service: self.own_service,
         }
     }
 

@@ -88,8 +88,9 @@ impl Client {
     pub async fn raw(&mut self, line: &[u8]) -> Result<String, ClientError> {
         let address = self.address;
         let broken = |source| ClientError::Io { address, source };
-        self.writing.write_all(line).await.map_err(broken)?;
-        self.writing.write_all(b"\n").await.map_err(broken)?;
+        // In one piece: a newline that comes behind waits until the other side's kernel confirms the line, some 40 ms later.
+        let line = [line, b"\n"].concat();
+        self.writing.write_all(&line).await.map_err(broken)?;
         let mut answer = String::new();
         let mut bounded = (&mut self.reading).take(MAX_ANSWER_BYTES);
         if bounded.read_line(&mut answer).await.map_err(broken)? == 0 {
@@ -383,6 +384,17 @@ impl Client {
     /// As [`Client::send`].
     pub async fn wipe_bonds(&mut self, meter: &str) -> Result<(), ClientError> {
         self.done(&Command::WipeBonds {
+            meter: meter.to_owned(),
+        })
+        .await
+    }
+
+    /// Lets another central, such as a phone, pair with a meter.
+    ///
+    /// # Errors
+    /// As [`Client::send`]; refused when the meter has its only bond already.
+    pub async fn bond_elsewhere(&mut self, meter: &str) -> Result<(), ClientError> {
+        self.done(&Command::BondElsewhere {
             meter: meter.to_owned(),
         })
         .await

@@ -143,6 +143,10 @@ impl Host {
                 self.wipe_bonds(unit);
                 Ok(Reply::Done {})
             }
+            Command::BondElsewhere { meter } => {
+                let unit = self.named(&meter)?;
+                self.bond_elsewhere(unit)
+            }
             Command::RotateAddress { meter } => {
                 let unit = self.named(&meter)?;
                 self.rotate(now, unit);

@@ -38,6 +38,7 @@
 //! | `confirm_pairing` | `meter`, `accept` | `{}` |
 //! | `pairing_mode` | `meter`, `on` | `{}` |
 //! | `wipe_bonds` | `meter` | `{}` |
+//! | `bond_elsewhere` | `meter` | `{}` |
 //! | `rotate_address` | `meter` | `{}` |
 //! | `set_host_profile` | `profiles` | `{}` |
 //! | `host_faults` | `faults`: [`HostFaults`](crate::HostFaults) | `{}` |

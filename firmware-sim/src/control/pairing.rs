@@ -64,6 +64,16 @@ impl Host {
         self.advance(now);
     }
 
+    pub(super) fn bond_elsewhere(&mut self, unit: usize) -> Result<Reply, Refusal> {
+        let bonded = self
+            .units
+            .get_mut(unit)
+            .is_some_and(|found| found.security.bond_elsewhere());
+        bonded
+            .then_some(Reply::Done {})
+            .ok_or_else(|| Refusal::new("bad_value", "the meter keeps its only bond"))
+    }
+
     pub(super) fn wipe_bonds(&mut self, unit: usize) {
         if let Some(found) = self.units.get_mut(unit) {
             found.security.wipe();

@@ -176,6 +176,11 @@ pub enum Command {
         /// Name of the meter.
         meter: String,
     },
+    /// Another central, such as a person's phone, pairs with a meter, if the meter lets it.
+    BondElsewhere {
+        /// Name of the meter.
+        meter: String,
+    },
     /// Makes a meter with a private address take a new one now.
     RotateAddress {
         /// Name of the meter.

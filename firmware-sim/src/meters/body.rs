@@ -36,6 +36,9 @@ pub struct CommonSettings {
     pub pace: Duration,
     /// Advertising and link.
     pub radio: RadioSettings,
+    /// The service of a meter that speaks its maker's own protocol only: it has this one and not the standard one, and what
+    /// is said in it is not simulated.
+    pub own_service: Option<Uuid16>,
 }
 
 /// The main service of a kind: its UUID, its characteristics, and the one that tells features.
@@ -152,7 +155,7 @@ impl Body {
     }
 
     pub(crate) fn service(&self) -> Uuid16 {
-        self.service.uuid
+        self.settings.own_service.unwrap_or(self.service.uuid)
     }
 
     /// Time from one record to the next.
@@ -242,7 +245,10 @@ impl Body {
             }
             ClockService::Isens => others.push((ISENS_SERVICE, vec![(ISENS_COMMAND, Access::WRITE)])),
         }
-        services.push((self.service.uuid, main));
+        if self.settings.own_service.is_some() {
+            main.clear();
+        }
+        services.push((self.service(), main));
         services.append(&mut others);
         if !self.faults.has(Fault::NoDeviceInformation) {
             let information = [
@@ -338,10 +344,14 @@ impl Body {
         }
     }
 
-    /// The time field of a record, as the meter's clock, right or wrong, has it.
+    /// The time field of a record, as the meter's clock, right or wrong, has it; the base clock, where the two are apart.
     pub(crate) fn timestamp(&mut self, at: Timestamp, now: SimTime) -> DateTime {
         let local = match at {
-            Timestamp::MeterClock => self.clock.read(now),
+            // What the meter shows, and what can be read of it, is the user's time: the base clock is behind it by the offset.
+            Timestamp::MeterClock => {
+                let offset = TimeDelta::minutes(i64::from(self.user_offset().unwrap_or(0)));
+                self.clock.read(now).and_then(|shown| shown.checked_sub_signed(offset))
+            }
             Timestamp::Local(local) => {
                 let by = TimeDelta::try_seconds(self.displaced_s).unwrap_or(TimeDelta::zero());
                 local.checked_add_signed(by)

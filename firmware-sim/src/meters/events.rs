@@ -103,6 +103,11 @@ pub enum Event {
     },
     /// The confirmation of the last indication arrived.
     Confirmed,
+    /// A pairing began on the link, or came to its end: while people look for digits, a link without traffic is not idle.
+    Pairing {
+        /// It began.
+        underway: bool,
+    },
     /// The deadline that the meter named has passed.
     DeadlineReached,
     /// A person measures.

@@ -139,6 +139,7 @@ impl Meter {
                     Talk::OnRequest(reporter) => reporter.confirmed(&mut self.body, &mut actions),
                 }
             }
+            Event::Pairing { underway } => self.body.radio.pairing(now, underway),
             Event::DeadlineReached => {}
             Event::Measure(taken) => {
                 if self.take(now, &taken, &mut actions) {

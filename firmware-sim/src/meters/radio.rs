@@ -93,6 +93,8 @@ pub(crate) struct Radio {
     /// The other central has the link until then.
     taken_until: Option<SimTime>,
     idle_at: Option<SimTime>,
+    /// A pairing is under way, which has a time-out of its own.
+    pairs: bool,
     subscribe_by: Option<SimTime>,
     hang_up_at: Option<SimTime>,
     lost: bool,
@@ -108,6 +110,7 @@ impl Radio {
             window_until: None,
             taken_until: None,
             idle_at: None,
+            pairs: false,
             subscribe_by: None,
             hang_up_at: None,
             lost: false,
@@ -163,6 +166,7 @@ impl Radio {
 
     pub(crate) fn connected(&mut self, now: SimTime) {
         self.traffic_at(now);
+        self.pairs = false;
         self.subscribe_by = self.rules.subscribe_within.map(|time| now.saturating_add(time));
         self.hang_up_at = None;
         self.lost = false;
@@ -174,6 +178,7 @@ impl Radio {
 
     pub(crate) fn disconnected(&mut self) {
         self.idle_at = None;
+        self.pairs = false;
         self.subscribe_by = None;
         self.hang_up_at = None;
         self.lost = false;
@@ -187,6 +192,12 @@ impl Radio {
         if self.is_connected() {
             self.traffic_at(now);
         }
+    }
+
+    /// A pairing began or ended. Until it ends, silence is a person's and not the link's.
+    pub(crate) fn pairing(&mut self, now: SimTime, underway: bool) {
+        self.pairs = underway && self.is_connected();
+        self.traffic(now);
     }
 
     fn traffic_at(&mut self, now: SimTime) {
@@ -234,7 +245,8 @@ impl Radio {
     }
 
     fn link_deadlines(&self) -> impl Iterator<Item = SimTime> {
-        [self.idle_at, self.subscribe_by, self.hang_up_at].into_iter().flatten()
+        let idle_at = self.idle_at.filter(|_| !self.pairs);
+        [idle_at, self.subscribe_by, self.hang_up_at].into_iter().flatten()
     }
 
     pub(crate) fn deadline(&self) -> Option<SimTime> {

@@ -17,6 +17,9 @@ pub const MAX_PASSKEY: u32 = 999_999;
 /// Most bonds that one meter keeps; the oldest gives way.
 pub const MAX_BONDS: usize = 8;
 
+/// The central that stands for all that are none of ours; no adapter has such an address.
+const ELSEWHERE: &str = "elsewhere";
+
 /// What a device can show and what can be typed on it (volume 3, part C, section 5.2.2.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -296,6 +299,28 @@ impl Security {
         self.bonds.clear();
     }
 
+    /// A central that is none of ours, such as a person's phone, pairs with the meter. A meter with a single bond refuses it
+    /// while it has another. Returns whether there is a bond now.
+    pub fn bond_elsewhere(&mut self) -> bool {
+        let refused = self.settings.single_bond && self.bonds.iter().any(|bond| bond.central != ELSEWHERE);
+        if !refused && !self.knows(ELSEWHERE) {
+            self.keep_bond(ELSEWHERE, true);
+        }
+        !refused
+    }
+
+    fn keep_bond(&mut self, central: &str, authenticated: bool) {
+        self.bonds.retain(|bond| bond.central != central);
+        if self.bonds.len() >= MAX_BONDS {
+            self.bonds.remove(0);
+        }
+        self.bonds.push(Bond {
+            central: central.to_owned(),
+            authenticated,
+            subscribed: BTreeSet::new(),
+        });
+    }
+
     /// A link came up or went down; either way nothing protects it and nobody is asked for anything.
     pub fn link_changed(&mut self) {
         self.level = Level::Plain;
@@ -411,15 +436,7 @@ impl Security {
 
     /// The pairing succeeded: the link is protected and both sides keep the key. Ends the pairing mode.
     pub fn paired(&mut self, central: &str, authenticated: bool) -> Level {
-        self.bonds.retain(|bond| bond.central != central);
-        if self.bonds.len() >= MAX_BONDS {
-            self.bonds.remove(0);
-        }
-        self.bonds.push(Bond {
-            central: central.to_owned(),
-            authenticated,
-            subscribed: BTreeSet::new(),
-        });
+        self.keep_bond(central, authenticated);
         self.prompt = Prompt::default();
         self.pairing_until = None;
         self.level = Level::of(authenticated);
@@ -552,6 +569,25 @@ mod tests {
         meter.set_pairing_mode(second, true);
         assert_eq!(ask(&mut meter, second, THERE), Err(PairingRefused::HasAnotherBond));
         assert_eq!(ask(&mut meter, second, HERE), Ok(Association::JustWorks));
+    }
+
+    #[test]
+    fn a_phone_takes_the_only_bond_if_it_is_there_first() {
+        let single = SecuritySettings {
+            single_bond: true,
+            ..SecuritySettings::default()
+        };
+        let mut taken = meter(single.clone());
+        assert!(taken.bond_elsewhere() && taken.bond_elsewhere());
+        assert_eq!((taken.bonds(), taken.level()), (1, Level::Plain));
+        assert_eq!(
+            taken.pairing_asked(SimTime::ZERO, HERE, IoCapability::NoInputNoOutput, 0),
+            Err(PairingRefused::HasAnotherBond)
+        );
+        let mut ours = meter(single);
+        ours.paired(HERE, false);
+        assert!(!ours.bond_elsewhere());
+        assert!(ours.knows(HERE) && ours.bonds() == 1);
     }
 
     #[test]

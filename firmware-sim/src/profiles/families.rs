@@ -180,8 +180,8 @@ pub(super) const PROFILES: &[Profile] = &[
             Fault::ClockWritable(false),
         ],
         [
-            "An Accu-Chek Guide: a fixed base clock (2A08 in 1808) with the user's time in the offset; a passkey on its back.",
-            "The user's time is base time plus offset; the clock is not written.",
+            "An Accu-Chek Guide: a fixed base clock, and the user's time (2A08 in 1808) in the offset; a passkey on its back.",
+            "The user's time is base time plus offset, and what 2A08 shows; the clock is not written.",
             "The records carry base time and offset, as stored.",
         ],
     )

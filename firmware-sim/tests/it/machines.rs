@@ -154,6 +154,19 @@ impl Watch {
     }
 }
 
+#[test]
+fn a_link_on_which_people_still_look_for_digits_is_not_idle() {
+    let mut cuff = cuff(AfterConfirm::Keep, false);
+    let seconds = SimTime::from_secs;
+    cuff.handle(seconds(0), Event::Connected);
+    cuff.handle(seconds(1), Event::Pairing { underway: true });
+    assert_eq!(cuff.deadline(), None);
+    assert_eq!(cuff.handle(seconds(25), Event::DeadlineReached), []);
+    cuff.handle(seconds(25), Event::Pairing { underway: false });
+    assert_eq!(cuff.deadline(), Some(seconds(30)));
+    assert_eq!(cuff.handle(seconds(30), Event::DeadlineReached), [Action::Disconnect]);
+}
+
 proptest! {
     #[test]
     fn a_cuff_sends_oldest_first_and_each_record_once_for_each_confirmation(

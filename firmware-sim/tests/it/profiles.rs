@@ -665,7 +665,14 @@ const CHECKS: &[Check] = &[
         let sent = bench.fetch();
         let decoded = glucose::Measurement::decode(&sent[0].value).unwrap().value;
         assert_eq!(decoded.time_offset, Some(TimeOffset::Minutes(334)));
-        assert!(bench.read(uuid16::DATE_TIME).is_some());
+        let shown = DateTime::decode(&bench.read(uuid16::DATE_TIME).unwrap()).unwrap().value;
+        let users = decoded.base_time.plus_minutes(334).unwrap().as_if_utc_ms().unwrap();
+        // Minutes pass until it is fetched, not the hours between the two clocks.
+        let since = shown.as_if_utc_ms().unwrap() - users;
+        assert!(
+            (0..600_000).contains(&since),
+            "2A08 is {since} ms after the user's time of the record"
+        );
         bench.write(uuid16::DATE_TIME, &[0xEA, 7, 3, 1, 8, 0, 0]);
         assert_eq!(bench.refused, [AttError::WriteNotPermitted]);
     }),

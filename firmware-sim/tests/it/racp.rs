@@ -26,6 +26,7 @@ pub(crate) fn common() -> CommonSettings {
             idle_disconnect: Duration::from_secs(600),
             keeps_subscriptions: false,
         },
+        own_service: None,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::admit::{chain, offered};
 use crate::attribute::{Heard, Shared, SharedFacts, consenting_link, shared};
 use crate::board::Board;
 use crate::clock_trust::ClockTrust;
-use crate::sitting::{Desk, ReadingState};
+use crate::sitting::{Desk, ReadingState, SittingFacts};
 use crate::spool::{
     Capture, Captured, Counter, Disposition, LinkClock, LinkEnd, LinkId, Look, Looks, NewPacket, SAME_READING_WITHIN,
     Spool, SpoolError, SpoolRow,
@@ -43,8 +43,10 @@ pub(crate) enum Message {
     Opened {
         link: LinkId,
         meter: Arc<Meter>,
-        /// When, by the monotonic clock.
-        at: Duration,
+        /// When it cannot have stood yet, by the monotonic clock.
+        not_before: Duration,
+        /// When it did.
+        stood: Duration,
     },
     /// What is known of the meter's clock is decided, once for each link; and what was seen of it before.
     Clock {
@@ -87,7 +89,8 @@ pub(crate) struct CaptureTask {
 #[derive(Debug)]
 pub(crate) struct LinkMemory {
     meter: Arc<Meter>,
-    opened: Duration,
+    not_before: Duration,
+    stood: Duration,
     looks: Looks,
     /// Packets that came before the meter's clock was known; of shared meters only.
     waiting: Vec<Waiting>,
@@ -155,10 +158,16 @@ impl CaptureTask {
         let mut answers = Vec::new();
         for message in batch.drain(..) {
             match message {
-                Message::Opened { link, meter, at } => {
+                Message::Opened {
+                    link,
+                    meter,
+                    not_before,
+                    stood,
+                } => {
                     let memory = LinkMemory {
                         meter,
-                        opened: at,
+                        not_before,
+                        stood,
                         looks: Looks {
                             now: LinkClock::Pending,
                             last: None,
@@ -268,7 +277,7 @@ impl CaptureTask {
             sittings: &sittings,
             copy: &copy,
             zone,
-            opened: memory.opened,
+            opened: memory.not_before,
             heard,
             looks: memory.looks,
             first_on_link: memory.records == 0,
@@ -317,7 +326,7 @@ impl CaptureTask {
                 sittings: &sittings,
                 copy: &copy,
                 zone,
-                opened: memory.opened,
+                opened: memory.not_before,
                 heard: waiting.heard,
                 looks,
                 first_on_link: waiting.first_on_link,
@@ -451,7 +460,7 @@ impl LinkMemory {
         notices: &mut Vec<Notice>,
     ) {
         let link = packet.link;
-        let decided = shared(&packet, facts);
+        let decided = shared_by_any_start(&packet, facts, self.stood);
         // The spool counts a row on its link by itself.
         let dropped = |counter| match row {
             Some(row) => Capture::Discard { row, counter },
@@ -504,6 +513,26 @@ impl LinkMemory {
         self.recent
             .push_back((packet.characteristic, packet.raw.clone(), packet.received_at));
         false
+    }
+}
+
+/// Decides about a shared meter's packet, if it is the same whenever between two instants its link stood first: by the
+/// earlier one nobody is taken for the person at the meter who came while the link was being made, and by the later one
+/// nobody is overlooked who did. `facts` are of the earlier.
+fn shared_by_any_start(packet: &NewPacket, facts: SharedFacts<'_>, stood: Duration) -> Shared {
+    let decided = shared(packet, facts);
+    let came_meanwhile = |sitting: &SittingFacts| {
+        let identified = sitting.here.map(|here| here.identified);
+        identified.is_some_and(|at| facts.opened < at && at <= stood)
+    };
+    if !facts.sittings.iter().any(came_meanwhile) {
+        return decided;
+    }
+    let later = SharedFacts { opened: stood, ..facts };
+    match decided {
+        Shared::Undecodable => Shared::Undecodable,
+        decided if decided == shared(packet, later) => decided,
+        _ => Shared::Outside,
     }
 }
 

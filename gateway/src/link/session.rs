@@ -3,7 +3,9 @@
 mod about;
 mod clock;
 mod glucose;
+mod goodbye;
 mod kept;
+mod opening;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,19 +23,25 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::capture::Message;
-use super::connect::{connect, disconnect, jittered};
+use super::connect::{connect, disconnect, is_in_progress, jittered};
 use super::seen::Seen;
+use super::watch::{News, is_bonded};
 use super::{LinkFault, LinkParts, within};
 use crate::admit::chain;
 use crate::board::LinkState;
-use crate::spool::{LinkEnd, LinkId};
+use crate::spool::LinkEnd;
+use kept::sends_by_itself;
+use opening::{Open, Value};
 
 pub(super) use kept::Kept;
 
 /// Values that are handed on together.
 const TAKE: usize = 256;
-/// How long values that are on their way inside this process are waited for, once nothing more can come from the meter.
-const STRAGGLERS: Duration = Duration::from_millis(50);
+/// Silence on a standing link after which a meter that hangs up has sent everything: cuffs wait 2 to 5 s after their last
+/// record (page 3, section 2.8), and no cuff takes so long from one record to the next.
+const QUIET: Duration = Duration::from_millis(1_500);
+/// How long the objects of a meter's services may lag behind the word that they are resolved (bluez/bluez#1489).
+const OBJECTS_LAG: Duration = Duration::from_secs(3);
 
 type Values = Pin<Box<dyn Stream<Item = ValueNotification> + Send>>;
 
@@ -49,6 +57,10 @@ pub(super) struct SessionParts {
     pub(super) adapter: String,
     /// What the meter says of itself on the air.
     pub(super) seen: Seen,
+    /// Who can be asked whether the meter has a bond.
+    pub(super) news: watch::Receiver<News>,
+    /// The meter's object path.
+    pub(super) path: String,
 }
 
 /// What is left of a session.
@@ -56,12 +68,6 @@ pub(super) struct Ended {
     pub(super) end: SessionEnd,
     /// Its notification session, if that outlives the link.
     pub(super) kept: Option<Kept>,
-}
-
-impl Ended {
-    fn with(end: SessionEnd) -> Self {
-        Self { end, kept: None }
-    }
 }
 
 /// How it ended.
@@ -78,6 +84,8 @@ pub(super) enum SessionEnd {
 enum Collected {
     /// Nothing more will come, and everything that came was heard.
     Everything,
+    /// Everything that came was heard, and nobody knows whether the meter had more: it was gone right after a record.
+    HungUp,
     /// Something may have come that nobody heard.
     Interrupted,
 }
@@ -86,106 +94,151 @@ struct Session {
     parts: SessionParts,
     meter: Arc<Meter>,
     peripheral: Peripheral,
-    link: LinkId,
+    open: Open,
     values: Values,
+    /// A notification session of ours stood before the link.
+    stands: bool,
+    /// Something came before the link, over one that was not ours.
+    heard_early: bool,
     subscribed: Vec<Characteristic>,
     /// How to talk to this meter.
     talk: TalkQuirks,
     records: u64,
+    /// What the meter refused, in the service's words.
+    refused: Option<String>,
     /// The bus did not answer: there is nobody to say goodbye to.
     bus_lost: bool,
 }
 
-/// Reads one meter. Not cancel-safe: it must be awaited to its end, which is bounded.
-pub(super) async fn run(mut parts: SessionParts, meter: Meter, peripheral: Peripheral, kept: Option<Kept>) -> Ended {
+/// Reads one meter. Not cancel-safe: it must be awaited to its end. That comes after the tries to connect,
+/// `bluetooth.session_ms`, and the goodbye, each of whose steps has its own limit; a hard stop cuts all but the tries short.
+pub(super) async fn run(parts: SessionParts, meter: Meter, peripheral: Peripheral, kept: Option<Kept>) -> Ended {
     let meter = Arc::new(meter);
-    let settings = parts.link.settings.clone();
     parts.say(LinkState::Connecting { meter: meter.id });
     let talk = match about::known_talk(&parts, &meter).await {
         Ok(talk) => talk,
-        Err(error) => return Ended::with(SessionEnd::Failed(error.into())),
+        Err(error) => {
+            let end = SessionEnd::Failed(error.into());
+            return Ended { end, kept };
+        }
     };
-    let (peripheral, values, early, mut heard_all) = match kept {
-        Some(kept) => kept.resume(),
+    let mut kept = match kept {
+        Some(kept) => kept,
         None => {
             // Before connecting, and on the same handle that discovers: values of characteristics that another handle
             // discovered do not reach this stream, and an indication that nobody hears is confirmed all the same.
-            match within(settings.operation_ms, "listen to a meter", peripheral.notifications()).await {
-                Ok(values) => (peripheral, values, Vec::new(), false),
-                Err(fault) => return Ended::with(SessionEnd::NotConnected(fault)),
+            let limit = parts.link.settings.operation_ms;
+            match within(limit, "listen to a meter", peripheral.notifications()).await {
+                Ok(values) => Kept::new(peripheral, values, &parts.link.clock),
+                Err(fault) => {
+                    let end = SessionEnd::NotConnected(fault);
+                    return Ended { end, kept: None };
+                }
             }
         }
     };
-    if talk.keep_session && !heard_all {
-        heard_all = kept::subscribe_early(&parts, meter.kind, &peripheral).await;
+    // A meter with a bond may have its subscription on from before, and send as soon as the link is encrypted.
+    if !kept.stands && sends_by_itself(meter.kind) && (talk.keep_session || parts.is_bonded().await != Some(false)) {
+        kept.stands = kept::subscribe_early(&parts, meter.kind, &kept.peripheral).await;
     }
-    if let Err(fault) = connect(&parts.link, &parts.soft, &peripheral).await {
-        let kept = heard_all.then(|| Kept::new(peripheral, values, early));
-        return Ended {
-            end: SessionEnd::NotConnected(fault),
-            kept,
-        };
+    kept.for_good = talk.keep_session;
+    match opened(parts, &meter, talk, kept).await {
+        Ok(session) => session.conduct().await,
+        Err(ended) => *ended,
+    }
+}
+
+/// Connects, and notes that the link stands. What a kept session heard meanwhile is written down before anything else is
+/// tried, whether a link comes of it or not.
+async fn opened(
+    mut parts: SessionParts,
+    meter: &Arc<Meter>,
+    talk: TalkQuirks,
+    mut kept: Kept,
+) -> Result<Session, Box<Ended>> {
+    let mut early = None;
+    if kept.drain(&parts.link.clock) {
+        match open_early(&parts, meter, &mut kept).await {
+            Ok(open) => early = Some(open),
+            Err(fault) => return Err(ended(SessionEnd::Failed(fault), kept)),
+        }
     }
     parts.gone.borrow_and_update();
-    let opened = parts.link.clock.monotonic();
-    let opened_at = parts.link.clock.now();
-    let link = match parts.link.spool.open_link(meter.id, meter.kind, opened_at).await {
-        Ok(link) => link,
-        Err(error) => {
-            disconnect(&parts.link, &peripheral).await;
-            // What was heard already is not lost with a full disk.
-            let kept = (talk.keep_session && heard_all).then(|| Kept::new(peripheral, values, early));
-            return Ended {
-                end: SessionEnd::Failed(error.into()),
-                kept,
-            };
+    let not_before = match connect(&parts.link, &parts.soft, meter, &kept.peripheral).await {
+        Ok(not_before) => not_before,
+        Err(fault) => {
+            if let Some(open) = early {
+                drop(open.close(LinkEnd::HungUp));
+            }
+            return Err(ended(SessionEnd::NotConnected(fault), kept));
+        }
+    };
+    let heard_early = early.is_some();
+    let open = match early {
+        Some(open) => Ok(open),
+        None => {
+            let stood = parts.link.clock.monotonic();
+            Open::new(&parts.link, &parts.packets, meter, not_before, stood).await
+        }
+    };
+    let open = match open {
+        Ok(open) => open,
+        Err(fault) => {
+            disconnect(&parts.link, &kept.peripheral).await;
+            return Err(ended(SessionEnd::Failed(fault), kept));
         }
     };
     tracing::info!(meter.id = %meter.id, adapter = parts.adapter, "meter is connected");
     parts.say(LinkState::Reading { meter: meter.id });
-    if meter.role == MeterRole::StoreShared {
-        parts.link.desk.meter_connected(meter.id, meter.kind);
-    }
-    let mut session = Session {
+    Ok(Session {
         parts,
-        meter,
-        peripheral,
-        link,
-        values,
+        meter: Arc::clone(meter),
+        peripheral: kept.peripheral,
+        open,
+        values: kept.values,
+        stands: kept.stands,
+        heard_early,
         subscribed: Vec::new(),
         talk,
         records: 0,
+        refused: None,
         bus_lost: false,
-    };
-    let end = session.conduct(opened, early, heard_all).await;
-    let keep = session.talk.keep_session && !session.bus_lost && !session.subscribed.is_empty();
-    let kept = keep.then(|| Kept::new(session.peripheral, session.values, Vec::new()));
-    Ended { end, kept }
+    })
+}
+
+/// A link for what was heard outside of one. When it began nobody knows: not before there was nothing to be heard yet.
+async fn open_early(parts: &SessionParts, meter: &Arc<Meter>, kept: &mut Kept) -> Result<Open, LinkFault> {
+    let stood = parts.link.clock.monotonic();
+    let open = Open::new(&parts.link, &parts.packets, meter, kept.since(), stood).await?;
+    for value in kept.take_early() {
+        open.hand_on(value).await?;
+    }
+    Ok(open)
+}
+
+/// What is left without a link. A session that stands is held on to: what it hears is heard by nobody else.
+fn ended(end: SessionEnd, kept: Kept) -> Box<Ended> {
+    let kept = (kept.stands || kept.has_heard()).then_some(kept);
+    Box::new(Ended { end, kept })
 }
 
 impl SessionParts {
     fn say(&self, state: LinkState) {
         self.link.board.set_adapter(&self.adapter, state);
     }
+
+    /// Whether the meter has a bond with this adapter, as far as is known.
+    async fn is_bonded(&self) -> Option<bool> {
+        is_bonded(&self.news, &self.path).await
+    }
 }
 
 impl Session {
-    /// `early` is what a kept session heard before the link; `heard_all` that it stood already when the link came.
-    async fn conduct(&mut self, opened: Duration, early: Vec<ValueNotification>, heard_all: bool) -> SessionEnd {
-        let opened = Message::Opened {
-            link: self.link,
-            meter: Arc::clone(&self.meter),
-            at: opened,
-        };
+    async fn conduct(mut self) -> Ended {
         let limit = Duration::from_millis(self.parts.link.settings.session_ms);
         let hard = self.parts.hard.clone();
         let talk = async {
-            self.send(opened).await?;
-            let early = early.into_iter().filter_map(as_known).collect();
-            self.hand_on(early).await?;
-            if !heard_all {
-                self.note_gap_of_lost_session().await?;
-            }
+            self.note_gap_of_lost_session().await?;
             self.talk().await
         };
         // What a cut conversation had in hand is not lost track of: the link counts as interrupted.
@@ -198,61 +251,7 @@ impl Session {
             Ok(Collected::Interrupted)
         });
         self.bus_lost |= hard.is_cancelled();
-        let (mut end, failed) = match result {
-            Ok(Collected::Everything) => (LinkEnd::Clean, None),
-            Ok(Collected::Interrupted) => (LinkEnd::Unclean, None),
-            Err(fault) if fault.may_pass() => {
-                tracing::warn!(meter.id = %self.meter.id, error = chain(&fault), "link failed");
-                // Whether the bus is there at all decides whether goodbyes are worth waiting for.
-                self.is_connected().await;
-                // Before anything was subscribed, nothing can have been sent.
-                (
-                    if self.subscribed.is_empty() {
-                        LinkEnd::Clean
-                    } else {
-                        LinkEnd::Unclean
-                    },
-                    None,
-                )
-            }
-            Err(fault) => (LinkEnd::Unclean, Some(fault)),
-        };
-        if self.talk.keep_session && !self.subscribed.is_empty() {
-            if let Err(error) = self.parts.link.spool.set_keeps_session(self.meter.id).await {
-                tracing::warn!(meter.id = %self.meter.id, error = chain(&error), "that its session is kept is not noted");
-            }
-        } else if !self.bus_lost {
-            self.unsubscribe().await;
-        }
-        if self.hand_on_stragglers().await.is_err() {
-            end = LinkEnd::Unclean;
-        }
-        if !self.bus_lost {
-            disconnect(&self.parts.link, &self.peripheral).await;
-        }
-        let (done, answer) = oneshot::channel();
-        let closed = self
-            .send(Message::Closed {
-                link: self.link,
-                end,
-                done,
-            })
-            .await;
-        if let Some(fault) = failed {
-            // Its link is noted as over all the same, if anybody is there to note it.
-            if closed.is_ok() {
-                answer.await.ok();
-            }
-            return SessionEnd::Failed(fault);
-        }
-        match (closed, answer.await) {
-            (Ok(()), Ok(())) => SessionEnd::Over {
-                end,
-                records: self.records,
-            },
-            (Err(fault), _) => SessionEnd::Failed(fault),
-            (Ok(()), Err(_)) => SessionEnd::Failed(LinkFault::CaptureGone),
-        }
+        self.say_goodbye(result).await
     }
 
     async fn talk(&mut self) -> Result<Collected, LinkFault> {
@@ -296,6 +295,7 @@ impl Session {
     async fn discover(&mut self) -> Result<(), LinkFault> {
         let settings = &self.parts.link.settings;
         let mut tries_left = settings.discover_tries;
+        let objects_by = Instant::now() + OBJECTS_LAG;
         loop {
             match within(
                 settings.operation_ms,
@@ -306,7 +306,8 @@ impl Session {
             {
                 // The services may be announced before their objects are there.
                 Ok(()) if !self.peripheral.services().is_empty() => return Ok(()),
-                Ok(()) if tries_left <= 1 => {
+                Ok(()) if Instant::now() < objects_by => {}
+                Ok(()) => {
                     return Err(LinkFault::Bus {
                         attempted: "discover services",
                         source: btleplug::Error::NoSuchCharacteristic,
@@ -333,12 +334,12 @@ impl Session {
         };
         // Noted first: a subscription that timed out may stand all the same.
         self.subscribed.push(found.clone());
-        within(
-            self.parts.link.settings.operation_ms,
-            "subscribe",
-            self.peripheral.subscribe(&found),
-        )
-        .await
+        let limit = self.parts.link.settings.operation_ms;
+        match within(limit, "subscribe", self.peripheral.subscribe(&found)).await {
+            // The service takes the session up that stood before.
+            Err(fault) if self.stands && is_in_progress(&chain(&fault)) => Ok(()),
+            other => other,
+        }
     }
 
     fn characteristic(&self, service: u16, characteristic: u16) -> Option<Characteristic> {
@@ -356,29 +357,33 @@ impl Session {
     async fn listen_to_cuff(&mut self) -> Result<Collected, LinkFault> {
         let idle = self.idle();
         let hard = self.parts.hard.clone();
-        let mut silent_at = Instant::now() + idle;
+        let mut last = Instant::now();
+        // Known to have been silent on a standing link.
+        let mut quiet = false;
         loop {
+            let asks_at = last + if quiet { idle } else { idle.min(QUIET) };
             // All branches are cancel-safe; what a value leads to is awaited outside.
-            tokio::select! {
+            let silent = tokio::select! {
                 value = self.values.next() => match value {
                     Some(value) => {
                         let taken = self.take_ready(value);
                         self.hand_on(taken).await?;
-                        silent_at = Instant::now() + idle;
+                        (last, quiet) = (Instant::now(), false);
+                        continue;
                     }
                     None => return Ok(Collected::Interrupted),
                 },
-                _ = self.parts.gone.changed() => match self.is_connected().await {
-                    Some(true) => {}
-                    Some(false) => return Ok(Collected::Everything),
-                    None => return Ok(Collected::Interrupted),
-                },
+                _ = self.parts.gone.changed() => false,
                 // Silence of the bus looks like silence of the cuff until it is asked.
-                () = sleep_until(silent_at) => return Ok(match self.is_connected().await {
-                    Some(_) => Collected::Everything,
-                    None => Collected::Interrupted,
-                }),
+                () = sleep_until(asks_at) => true,
                 () = hard.cancelled() => return Ok(Collected::Interrupted),
+            };
+            match self.is_connected().await {
+                None => return Ok(Collected::Interrupted),
+                Some(true) if silent && last.elapsed() >= idle => return Ok(Collected::Everything),
+                Some(true) => quiet |= silent,
+                Some(false) if quiet || self.records == 0 => return Ok(Collected::Everything),
+                Some(false) => return Ok(Collected::HungUp),
             }
         }
     }
@@ -402,25 +407,13 @@ impl Session {
                 continue;
             }
             self.records += u64::from(characteristic != uuid16::GLUCOSE_CONTEXT);
-            let received_at = self.parts.link.clock.now();
-            let heard = self.parts.link.clock.monotonic();
-            self.send(Message::Packet {
-                link: self.link,
+            let value = Value {
                 characteristic,
                 raw,
-                received_at,
-                heard,
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// Hands on what was heard before the end but not yet read from the stream.
-    async fn hand_on_stragglers(&mut self) -> Result<(), LinkFault> {
-        while let Ok(Some(value)) = timeout(STRAGGLERS, self.values.next()).await {
-            let taken = self.take_ready(value);
-            self.hand_on(taken).await?;
+                received_at: self.parts.link.clock.now(),
+                heard: self.parts.link.clock.monotonic(),
+            };
+            self.open.hand_on(value).await?;
         }
         Ok(())
     }
@@ -453,11 +446,7 @@ impl Session {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), LinkFault> {
-        self.parts
-            .packets
-            .send(message)
-            .await
-            .map_err(|_| LinkFault::CaptureGone)
+        self.open.send(message).await
     }
 
     /// Whether the meter is connected; `None` if the bus does not answer, which is noted.
@@ -471,18 +460,6 @@ impl Session {
         .await;
         self.bus_lost |= asked.is_err();
         asked.ok()
-    }
-
-    /// Ends every subscription, so that the next link's first indication waits for its listener.
-    async fn unsubscribe(&mut self) {
-        for characteristic in std::mem::take(&mut self.subscribed) {
-            let limit = self.parts.link.settings.operation_ms;
-            let result = within(limit, "unsubscribe", self.peripheral.unsubscribe(&characteristic)).await;
-            if let Err(fault) = result {
-                // Of a meter that has gone, there is nothing to unsubscribe from.
-                tracing::debug!(meter.id = %self.meter.id, error = chain(&fault), "unsubscribing failed");
-            }
-        }
     }
 }
 

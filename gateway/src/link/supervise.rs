@@ -181,8 +181,10 @@ impl Supervisor {
             _ => first,
         };
         self.resting.insert(name.clone(), (Instant::now() + pause, pause));
+        let now = Instant::now();
+        // One whose rest is over for long has not failed again: what comes now is a new story.
         self.resting
-            .retain(|known, _| *known == name || self.names.contains_key(known));
+            .retain(|_, (at, _)| now.saturating_duration_since(*at) <= REBUILD_MAX);
         self.say(&fault, Some(&name));
         Ok(())
     }

@@ -79,11 +79,16 @@ impl CallError {
     }
 
     /// What it means; `None` where there was nothing left to be done.
-    pub(super) fn failure(&self, during: During) -> Option<Failure> {
-        let failure = match self.name.as_str() {
+    fn meaning(&self, during: During) -> Option<Failure> {
+        match self.name.as_str() {
             "connection" => Some(Failure::NoBluetooth),
             name => failure_of(name, &self.message, during),
-        };
+        }
+    }
+
+    /// The same, of a step that is not tried again: the log has its name.
+    pub(super) fn failure(&self, during: During) -> Option<Failure> {
+        let failure = self.meaning(during);
         if failure.is_some() {
             tracing::info!(
                 attempted = self.attempted,
@@ -343,7 +348,7 @@ impl Bus {
         // Fails where there is nothing to pair with.
         self.adapter(&objects, "")?;
         let wanted = address.to_string();
-        let found = objects.into_iter().find_map(|(path, mut interfaces)| {
+        let found = objects.into_iter().filter_map(|(path, mut interfaces)| {
             let values = interfaces.remove(DEVICE)?;
             let device = Device { values };
             (device.text("Address").as_deref() == Some(wanted.as_str())).then(|| Known {
@@ -351,7 +356,7 @@ impl Bus {
                 paired: device.flag("Paired"),
             })
         });
-        Ok(found)
+        Ok(foremost(found))
     }
 
     /// Listens until the meter is heard.
@@ -397,7 +402,7 @@ impl Bus {
                         path,
                     };
                 }
-                Err(error) if error.failure(During::Looking) == Some(Failure::NoBluetooth) => {
+                Err(error) if error.meaning(During::Looking) == Some(Failure::NoBluetooth) => {
                     return Err(Failure::NoBluetooth);
                 }
                 // Not here yet.
@@ -430,8 +435,10 @@ impl Bus {
             .map_err(|error| failed(&error, During::Reading))
     }
 
-    /// What the meter says about itself. A meter that leaves right after the pairing is connected again; if it does not come
-    /// back, what it advertised is all there is.
+    /// What the meter says about itself. A meter that leaves right after the pairing is connected again.
+    ///
+    /// # Errors
+    /// When it does not come back, so that nothing could be asked.
     pub(super) async fn read(&self, path: &str) -> Result<Details, Failure> {
         let mut read = None;
         let mut last = Failure::NoAnswer;
@@ -450,6 +457,15 @@ impl Bus {
             }
         }
         read.ok_or(last)
+    }
+
+    /// What the service knows of a meter that was paired a moment ago and does not come back: what it advertised.
+    pub(super) async fn recall(&self, path: &str) -> Result<Details, Failure> {
+        let device = self
+            .device(path)
+            .await
+            .map_err(|error| failed(&error, During::Reading))?;
+        recalled(&device)
     }
 
     async fn read_once(&self, path: &str) -> Result<Details, Failure> {
@@ -586,6 +602,18 @@ impl Bus {
     }
 }
 
+/// Of a device's objects, of which each adapter has its own: the one with the bond, and then the first by its path.
+fn foremost(known: impl Iterator<Item = Known>) -> Option<Known> {
+    known.min_by(|a, b| b.paired.cmp(&a.paired).then_with(|| a.path.cmp(&b.path)))
+}
+
+/// A meter of which only its properties are known; nothing where they do not say what it measures, or there is no bond.
+fn recalled(device: &Device) -> Result<Details, Failure> {
+    details(device, &Table::default(), &HashMap::new())
+        .filter(|details| details.bonded && details.kind.is_some())
+        .ok_or(Failure::NoAnswer)
+}
+
 fn failed(error: &CallError, during: During) -> Failure {
     error.failure(during).unwrap_or(Failure::Other)
 }
@@ -667,3 +695,6 @@ fn clock_write(source: ClockSource, kind: Option<MeterKind>, table: &Table) -> O
         layout,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,9 @@ use super::words::{
     Prompt, READ_LIMIT, Reply, Request, STEP_LIMIT, Stage, TURN_LIMIT, View,
 };
 
+/// Bonds of one meter that are forgotten at once: more adapters are not used.
+const MAX_ADAPTERS: usize = crate::board::MAX_ADAPTERS;
+
 /// The machine.
 #[derive(Debug, Default)]
 pub(crate) struct Machine {
@@ -42,8 +45,14 @@ struct Running {
     path: Option<String>,
     /// `Pair` was called: a device that is left behind is ours to remove.
     pair_called: bool,
+    /// The bond was made now.
+    bond_made: bool,
+    /// What the service knows is asked for, instead of the meter.
+    recalls: bool,
     /// The bond was there before.
     bond_was_there: bool,
+    /// Objects of the meter that were removed: each adapter has its own.
+    removed: usize,
     /// A person was shown digits or asked for some.
     with_digits: bool,
 }
@@ -146,7 +155,10 @@ impl Machine {
             until: now + TURN_LIMIT,
             path: None,
             pair_called: false,
+            bond_made: false,
+            recalls: false,
             bond_was_there: false,
+            removed: 0,
             with_digits: false,
         });
         actions.push(Action::RequestTurn { attempt: self.attempt });
@@ -172,8 +184,13 @@ impl Machine {
             (Step::Looking, Done::Looked(known)) => self.looked(now, known, actions),
             (Step::Removing, Done::Removed) => {
                 running.path = None;
+                running.removed = running.removed.saturating_add(1);
                 match running.request.goal {
-                    Goal::Forget => self.end(Outcome::Forgotten, actions),
+                    // Another adapter may have a bond of its own.
+                    Goal::Forget => {
+                        let look = Operation::Look(running.request.address);
+                        running.go(attempt, now, Step::Looking, look, actions);
+                    }
                     Goal::Pair | Goal::PairAgain => running.go(attempt, now, Step::Finding, find, actions),
                 }
             }
@@ -190,6 +207,7 @@ impl Machine {
             }
             (Step::Pairing { asked }, Done::Paired) => {
                 running.step = Step::Pairing { asked };
+                running.bond_made = true;
                 running.withdraw(actions);
                 let trust = Operation::Trust(running.path.clone().unwrap_or_default());
                 running.go(attempt, now, Step::Trusting, trust, actions);
@@ -215,6 +233,10 @@ impl Machine {
             (Step::Abandoning(failure), Done::Abandoned | Done::Failed(_)) => {
                 self.end(Outcome::Failed(failure), actions);
             }
+            // It has the bond that it was to get, and left: some do as soon as they have been paired.
+            (Step::Reading, Done::Failed(failure)) if running.may_recall(failure) => {
+                running.recall(attempt, now, actions);
+            }
             (step, Done::Failed(failure)) => {
                 running.step = step;
                 self.fail(now, failure, actions);
@@ -233,6 +255,11 @@ impl Machine {
         let find = running.find();
         match (running.request.goal, known) {
             (Goal::Forget, None) => self.end(Outcome::Forgotten, actions),
+            // What is left has no bond, and may be heard again at any time.
+            (Goal::Forget, Some(known)) if running.removed > 0 && !known.paired => {
+                self.end(Outcome::Forgotten, actions);
+            }
+            (Goal::Forget, Some(_)) if running.removed >= MAX_ADAPTERS => self.fail(now, Failure::Other, actions),
             (Goal::Forget, Some(known)) | (Goal::PairAgain, Some(known @ Known { paired: true, .. })) => {
                 running.go(attempt, now, Step::Removing, Operation::Remove(known.path), actions);
             }
@@ -349,8 +376,9 @@ impl Machine {
         let abandon = Operation::Abandon {
             path: running.path.clone(),
             pairing,
-            // A bond from before is not thrown away because the meter does not answer today.
-            remove: running.pair_called,
+            // A bond is not thrown away because the meter does not answer, whether it was there before or is new.
+            remove: running.pair_called
+                && (!running.bond_made || matches!(failure, Failure::GivenUp | Failure::BondLost)),
         };
         let failure = match (failure, running.bond_was_there) {
             // The keys do not fit any more, as far as can be seen from here.
@@ -389,6 +417,9 @@ impl Machine {
                 return self.end(Outcome::Paired(details), actions);
             }
             Step::Abandoning(failure) => return self.end(Outcome::Failed(failure), actions),
+            Step::Reading if running.may_recall(Failure::NoAnswer) => {
+                return running.recall(self.attempt, now, actions);
+            }
             step => {
                 let failure = match step {
                     Step::AwaitingTurn => Failure::AdapterBusy,
@@ -417,6 +448,21 @@ impl Running {
             };
         self.step = step;
         actions.push(Action::Start { attempt, operation });
+    }
+
+    /// Whether what the service knows of the meter may stand for what it would say, after this failure to ask it.
+    fn may_recall(&self, failure: Failure) -> bool {
+        let for_good = matches!(
+            failure,
+            Failure::BondLost | Failure::NoBluetooth | Failure::AdapterOff | Failure::GivenUp
+        );
+        self.bond_made && !self.recalls && !for_good
+    }
+
+    fn recall(&mut self, attempt: u64, now: Duration, actions: &mut Vec<Action>) {
+        self.recalls = true;
+        let recall = Operation::Recall(self.path.clone().unwrap_or_default());
+        self.go(attempt, now, Step::Reading, recall, actions);
     }
 
     fn find(&self) -> Operation {

@@ -6,9 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carepost_daemon::{CancellationToken, Clock};
-use carepost_gatt::DateTime as MeterTime;
-use carepost_gatt::current_time::{AdjustReason, CurrentTime};
-use chrono::Datelike as _;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -20,7 +17,7 @@ use super::agent::{self, Agent, Call, Owner};
 use super::bus::{Bond, Bus, CallError, SERVICE};
 use super::failure::Failure;
 use super::machine::Machine;
-use super::words::{Action, Answer, ClockLayout, ClockWrite, Done, Event, Operation, Outcome, Reply, Request, View};
+use super::words::{Action, Answer, ClockWrite, Done, Event, Operation, Outcome, Reply, Request, View};
 use crate::clock_trust::ClockTrust;
 use crate::link::turn::{Turn, Turns};
 use crate::spool::{Counter, Disposition, Spool};
@@ -73,9 +70,8 @@ pub(crate) struct Pairing {
 #[derive(Debug)]
 enum Command {
     Begin(Request, oneshot::Sender<Begun>),
-    Answer(Answer),
-    GiveUp,
-    Dismiss,
+    /// Something that a person said, and whom to tell that the view shows it.
+    Say(Event, oneshot::Sender<()>),
     Refresh,
 }
 
@@ -132,27 +128,31 @@ impl Pairing {
 
     /// Answers what is asked.
     pub(crate) async fn answer(&self, answer: Answer) {
-        self.send(Command::Answer(answer)).await;
+        self.say(Event::Answered(answer)).await;
     }
 
     /// Gives up.
     pub(crate) async fn give_up(&self) {
-        self.send(Command::GiveUp).await;
+        self.say(Event::GivenUp).await;
     }
 
     /// Says that the outcome was read.
     pub(crate) async fn dismiss(&self) {
-        self.send(Command::Dismiss).await;
+        self.say(Event::Dismissed).await;
     }
 
     /// Asks for the list of bonds to be made anew.
     pub(crate) async fn refresh(&self) {
-        self.send(Command::Refresh).await;
+        // Without the task the program is stopping, and pages with it.
+        self.commands.send(Command::Refresh).await.ok();
     }
 
-    async fn send(&self, command: Command) {
-        // Without the task the program is stopping, and pages with it.
-        self.commands.send(command).await.ok();
+    /// Returns once the view shows it, so that nobody is asked again for what they have just said.
+    async fn say(&self, event: Event) {
+        let (shown, seen) = oneshot::channel();
+        if self.commands.send(Command::Say(event, shown)).await.is_ok() {
+            seen.await.ok();
+        }
     }
 
     /// What is to be seen.
@@ -378,9 +378,12 @@ impl Task {
                 begun.send(if self.busy { Begun::Busy } else { Begun::Yes }).ok();
                 Ok(())
             }
-            Command::Answer(answer) => self.step(Event::Answered(answer)).await,
-            Command::GiveUp => self.step(Event::GivenUp).await,
-            Command::Dismiss => self.step(Event::Dismissed).await,
+            Command::Say(event, shown) => {
+                self.step(event).await?;
+                // Who said it may have gone.
+                shown.send(()).ok();
+                Ok(())
+            }
             Command::Refresh => {
                 self.refresh();
                 Ok(())
@@ -522,20 +525,7 @@ impl Task {
         if !self.parts.trust.is_trusted() {
             return None;
         }
-        let local = self.parts.clock.now().with_timezone(&zone).naive_local();
-        let time = MeterTime::from_as_if_utc_ms(local.and_utc().timestamp_millis())?;
-        match write.layout {
-            ClockLayout::DateTime => time.encode().ok(),
-            ClockLayout::CurrentTime => {
-                let current = CurrentTime {
-                    time,
-                    day_of_week: u8::try_from(local.weekday().number_from_monday()).ok(),
-                    fractions256: 0,
-                    adjust: AdjustReason(0),
-                };
-                current.encode().ok()
-            }
-        }
+        write.layout.encode(self.parts.clock.now(), zone)
     }
 
     /// Clears up what goes on, and takes the agent back.
@@ -580,6 +570,7 @@ async fn carry_out(bus: &Bus, operation: Operation, clock: Option<Vec<u8>>) -> R
             Done::Trusted
         }
         Operation::Read(path) => Done::Read(bus.read(&path).await?),
+        Operation::Recall(path) => Done::Read(bus.recall(&path).await?),
         Operation::SetClock(write) => match clock {
             Some(value) => {
                 bus.write(&write.path, &value).await?;

@@ -7,6 +7,7 @@ use carepost_domain::code_enum;
 use carepost_domain::meter::{About, Address, AddressType, MeterKind};
 
 use super::failure::Failure;
+pub(crate) use crate::meter_clock::Layout as ClockLayout;
 
 /// How long the task that reads meters may take to hand the adapter over: it finishes the meter that it reads.
 pub(crate) const TURN_LIMIT: Duration = Duration::from_secs(120);
@@ -125,15 +126,6 @@ pub(crate) struct ClockWrite {
     pub(crate) layout: ClockLayout,
 }
 
-/// Layouts of clocks that are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ClockLayout {
-    /// Date Time 2A08.
-    DateTime,
-    /// Current Time 2A2B.
-    CurrentTime,
-}
-
 /// An operation on the bus. At most one runs; starting one gives up the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -147,6 +139,8 @@ pub(crate) enum Operation {
     Trust(String),
     /// Wait for services and read what the meter says about itself; connects again if the meter left.
     Read(String),
+    /// Take what the service knows of a meter that was paired a moment ago and does not come back.
+    Recall(String),
     /// Write the clock.
     SetClock(ClockWrite),
     /// Disconnect, so that the meter is read like any other from now on.

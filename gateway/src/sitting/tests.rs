@@ -137,6 +137,23 @@ async fn a_reading_is_shown_in_its_own_sitting_only_and_wiped_with_it() {
 }
 
 #[tokio::test]
+async fn what_is_known_later_takes_the_place_of_what_was_shown_first() {
+    let bench = Bench::new().await;
+    let sitting = bench.desk.begin(&member("ALICE")).await.unwrap().sitting;
+    // Some records are a measurement only with their context.
+    let without_context = Offered {
+        measurement: None,
+        ..reading(1)
+    };
+    bench.desk.show_new(sitting, without_context);
+    bench.desk.show(sitting, reading(1));
+    let shown = bench.desk.current().unwrap().readings;
+    assert_eq!(shown.len(), 1);
+    assert!(shown[0].measurement.is_some());
+    assert_eq!(shown[0].number, 1);
+}
+
+#[tokio::test]
 async fn a_state_never_goes_back_to_arrived() {
     let bench = Bench::new().await;
     let sitting = bench.desk.begin(&member("ALICE")).await.unwrap().sitting;

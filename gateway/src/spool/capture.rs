@@ -1,5 +1,7 @@
 //! Links and the packets that come over them.
 
+use std::collections::BTreeMap;
+
 use carepost_domain::id::{MeterId, SittingId};
 use carepost_domain::meter::MeterKind;
 use carepost_gatt::sync::HighWater;
@@ -9,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
-use super::meters::{count_duplicate, set_clock};
+use super::meters::{count_duplicates, set_clock};
 use super::open::{note_possible_gap, sends_by_itself};
 use super::row::{add, micros};
 use super::{Capture, Captured, Counter, LinkEnd, LinkId, NewPacket, SAME_READING_WITHIN, Spool, SpoolError, SpoolRow};
@@ -63,7 +65,8 @@ impl Spool {
         )
         .bind(link.0)
         .bind(micros(now))
-        .bind(end == LinkEnd::Unclean)
+        // What hangs up right after a record may have more of them, as one that is interrupted.
+        .bind(end != LinkEnd::Clean)
         .fetch_optional(&mut *tx)
         .await
         .attempting(ATTEMPT)?;
@@ -89,6 +92,7 @@ impl Spool {
     pub async fn capture(&self, items: &[Capture]) -> Result<Vec<Captured>, SpoolError> {
         let mut tx = self.begin(ATTEMPT).await?;
         let mut captured = Vec::with_capacity(items.len());
+        let mut tally = Tally::default();
         let mut spooled = 0_u64;
         let mut forgot = false;
         for item in items {
@@ -96,8 +100,8 @@ impl Spool {
                 Capture::Keep(packet) if packet.characteristic == uuid16::GLUCOSE_CONTEXT => {
                     join_context(&mut tx, packet).await?
                 }
-                Capture::Keep(packet) => keep(&mut tx, packet, false).await?,
-                Capture::KeepForNow(packet) => keep(&mut tx, packet, true).await?,
+                Capture::Keep(packet) => keep(&mut tx, packet, false, &mut tally).await?,
+                Capture::KeepForNow(packet) => keep(&mut tx, packet, true, &mut tally).await?,
                 Capture::Clock { link, clock } => set_clock(&mut tx, *link, *clock).await?,
                 Capture::Seat { row, sitting } => seat(&mut tx, *row, *sitting).await?,
                 Capture::Discard { row, counter } => {
@@ -108,7 +112,7 @@ impl Spool {
                     Captured::Counted
                 }
                 Capture::Count { link, counter } => {
-                    count_record(&mut tx, *link).await?;
+                    tally.link(*link);
                     if let Some(counter) = counter {
                         add(&mut tx, *counter, 1).await?;
                     }
@@ -118,6 +122,7 @@ impl Spool {
             spooled += u64::from(matches!(what, Captured::Spooled(_)));
             captured.push(what);
         }
+        tally.write(&mut tx).await?;
         add(&mut tx, Counter::PacketsSpooled, spooled).await?;
         tx.commit().await.attempting(ATTEMPT)?;
         if forgot {
@@ -200,25 +205,65 @@ impl Spool {
     }
 }
 
-async fn keep(conn: &mut SqliteConnection, packet: &NewPacket, provisional: bool) -> Result<Captured, SpoolError> {
-    let same: Option<i64> = sqlx::query_scalar(
-        "SELECT id FROM spool WHERE link = $1 AND characteristic = $2 AND raw = $3 AND received_at BETWEEN $4 AND $5 LIMIT 1",
-    )
-    .bind(packet.link.0)
-    .bind(i64::from(packet.characteristic))
-    .bind(&packet.raw)
-    .bind(micros(packet.received_at - SAME_READING_WITHIN))
-    .bind(micros(packet.received_at + SAME_READING_WITHIN))
-    .fetch_optional(&mut *conn)
-    .await
-    .attempting(ATTEMPT)?;
-    if let Some(row) = same {
-        count_duplicate(conn, packet.meter.uuid()).await?;
-        return Ok(Captured::Joined(SpoolRow(row)));
+/// Records that a transaction counts. Added up, because a glucose meter's whole memory is one link of one meter.
+#[derive(Debug, Default)]
+struct Tally {
+    links: BTreeMap<i64, i64>,
+    meters: BTreeMap<Uuid, i64>,
+}
+
+impl Tally {
+    fn link(&mut self, link: LinkId) {
+        *self.links.entry(link.0).or_default() += 1;
     }
-    let row: i64 = sqlx::query_scalar(
+
+    fn packet(&mut self, packet: &NewPacket) {
+        self.link(packet.link);
+        *self.meters.entry(packet.meter.uuid()).or_default() += 1;
+    }
+
+    async fn write(self, conn: &mut SqliteConnection) -> Result<(), SpoolError> {
+        for (link, records) in self.links {
+            sqlx::query("UPDATE links SET records = records + $2 WHERE id = $1")
+                .bind(link)
+                .bind(records)
+                .execute(&mut *conn)
+                .await
+                .attempting(ATTEMPT)?;
+        }
+        for (meter, records) in self.meters {
+            sqlx::query(
+                "INSERT INTO meter_state (meter, records) VALUES ($1, $2)
+                 ON CONFLICT (meter) DO UPDATE SET records = records + excluded.records",
+            )
+            .bind(meter)
+            .bind(records)
+            .execute(&mut *conn)
+            .await
+            .attempting(ATTEMPT)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a packet down unless it is there already; in one statement, because each costs a way to the engine's thread and
+/// back.
+async fn keep(
+    conn: &mut SqliteConnection,
+    packet: &NewPacket,
+    provisional: bool,
+    tally: &mut Tally,
+) -> Result<Captured, SpoolError> {
+    let not_before = micros(packet.received_at - SAME_READING_WITHIN);
+    let not_after = micros(packet.received_at + SAME_READING_WITHIN);
+    let new: Option<i64> = sqlx::query_scalar(
         "INSERT INTO spool (link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce, provisional)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
+         WHERE NOT EXISTS (
+             SELECT 1 FROM spool
+             WHERE link = $1 AND raw = $4 AND characteristic = $3 AND received_at BETWEEN $11 AND $12
+         )
+         RETURNING id",
     )
     .bind(packet.link.0)
     .bind(packet.meter.uuid())
@@ -230,18 +275,29 @@ async fn keep(conn: &mut SqliteConnection, packet: &NewPacket, provisional: bool
     .bind(packet.sitting.map(carepost_domain::Id::uuid))
     .bind(packet.nonce.cast_signed())
     .bind(provisional)
+    .bind(not_before)
+    .bind(not_after)
+    .fetch_optional(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    if let Some(row) = new {
+        tally.packet(packet);
+        return Ok(Captured::Spooled(SpoolRow(row)));
+    }
+    let same: i64 = sqlx::query_scalar(
+        "SELECT id FROM spool
+         WHERE link = $1 AND raw = $3 AND characteristic = $2 AND received_at BETWEEN $4 AND $5 LIMIT 1",
+    )
+    .bind(packet.link.0)
+    .bind(i64::from(packet.characteristic))
+    .bind(&packet.raw)
+    .bind(not_before)
+    .bind(not_after)
     .fetch_one(&mut *conn)
     .await
     .attempting(ATTEMPT)?;
-    count_record(conn, packet.link).await?;
-    sqlx::query(
-        "INSERT INTO meter_state (meter, records) VALUES ($1, 1) ON CONFLICT (meter) DO UPDATE SET records = records + 1",
-    )
-    .bind(packet.meter.uuid())
-    .execute(&mut *conn)
-    .await
-    .attempting(ATTEMPT)?;
-    Ok(Captured::Spooled(SpoolRow(row)))
+    count_duplicates(conn, packet.meter.uuid(), 1).await?;
+    Ok(Captured::Joined(SpoolRow(same)))
 }
 
 /// Gives a row the sitting that its record turned out to be of. One that was purged meanwhile is gone.
@@ -267,15 +323,6 @@ async fn discard(conn: &mut SqliteConnection, row: SpoolRow) -> Result<bool, Spo
     Ok(gone.rows_affected() > 0)
 }
 
-async fn count_record(conn: &mut SqliteConnection, link: LinkId) -> Result<(), SpoolError> {
-    sqlx::query("UPDATE links SET records = records + 1 WHERE id = $1")
-        .bind(link.0)
-        .execute(conn)
-        .await
-        .attempting(ATTEMPT)?;
-    Ok(())
-}
-
 /// The record number by which a context finds its measurement.
 fn record_number(packet: &NewPacket) -> Option<u16> {
     match packet.characteristic {
@@ -285,8 +332,8 @@ fn record_number(packet: &NewPacket) -> Option<u16> {
 }
 
 /// A context belongs to the measurement of its number on the same link. One that cannot be read is kept with the newest
-/// measurement, which it follows on the air, if that has none; it costs the reading nothing there. The same measurement may wait for it on a
-/// link that broke before: the meter was read again for this.
+/// measurement, which it follows on the air, if that has none; it costs the reading nothing there. The same measurement may
+/// wait for it on a link that broke before: the meter was read again for this.
 async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<Captured, SpoolError> {
     let number = glucose::Context::decode(&packet.raw)
         .ok()

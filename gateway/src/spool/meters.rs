@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
 use super::open::note_possible_gap;
-use super::row::{add, instant, micros};
+use super::row::{add, instant, micros, seq_to_sql};
 use super::{Captured, Counter, LinkClock, LinkId, Look, Spool, SpoolError};
 
 /// Links that are pinned, each by so many pins.
@@ -175,8 +175,29 @@ impl Spool {
     /// When the engine fails.
     pub async fn set_keeps_session(&self, meter: MeterId) -> Result<(), SpoolError> {
         const ATTEMPT: &str = "note that a meter's session is kept";
+        if self.keeps_session(meter).await? {
+            return Ok(());
+        }
         let mut tx = self.begin(ATTEMPT).await?;
         sqlx::query("UPDATE meter_state SET keeps_session = 1 WHERE meter = $1")
+            .bind(meter.uuid())
+            .execute(&mut *tx)
+            .await
+            .attempting(ATTEMPT)?;
+        tx.commit().await.attempting(ATTEMPT)
+    }
+
+    /// Notes that a meter's notification session is given up and its subscription off.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn forget_kept_session(&self, meter: MeterId) -> Result<(), SpoolError> {
+        const ATTEMPT: &str = "note that a meter's session is given up";
+        if !self.keeps_session(meter).await? {
+            return Ok(());
+        }
+        let mut tx = self.begin(ATTEMPT).await?;
+        sqlx::query("UPDATE meter_state SET keeps_session = 0 WHERE meter = $1")
             .bind(meter.uuid())
             .execute(&mut *tx)
             .await
@@ -192,6 +213,23 @@ impl Spool {
         const ATTEMPT: &str = "note a possible gap";
         let mut tx = self.begin(ATTEMPT).await?;
         note_possible_gap(&mut tx, meter.uuid(), now).await?;
+        tx.commit().await.attempting(ATTEMPT)
+    }
+
+    /// Notes why a link came to nothing that had been made, such as for a bond that the meter has lost.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn note_failure(&self, meter: MeterId, reason: &str) -> Result<(), SpoolError> {
+        const ATTEMPT: &str = "note why a link failed";
+        let (reason, _) = reason.split_at(reason.floor_char_boundary(MAX_REASON_BYTES));
+        let mut tx = self.begin(ATTEMPT).await?;
+        sqlx::query("UPDATE meter_state SET last_failure = $2 WHERE meter = $1")
+            .bind(meter.uuid())
+            .bind(reason)
+            .execute(&mut *tx)
+            .await
+            .attempting(ATTEMPT)?;
         tx.commit().await.attempting(ATTEMPT)
     }
 
@@ -217,11 +255,12 @@ impl Spool {
     }
 }
 
-/// Counts on a meter that one of its packets came before.
-pub(super) async fn count_duplicate(conn: &mut SqliteConnection, meter: Uuid) -> Result<(), SpoolError> {
-    add(conn, Counter::Duplicates, 1).await?;
-    sqlx::query("UPDATE meter_state SET duplicates = duplicates + 1 WHERE meter = $1")
+/// Counts on a meter that so many of its packets came before.
+pub(super) async fn count_duplicates(conn: &mut SqliteConnection, meter: Uuid, by: u64) -> Result<(), SpoolError> {
+    add(conn, Counter::Duplicates, by).await?;
+    sqlx::query("UPDATE meter_state SET duplicates = duplicates + $2 WHERE meter = $1")
         .bind(meter)
+        .bind(seq_to_sql(by))
         .execute(conn)
         .await
         .attempting("count a duplicate")?;

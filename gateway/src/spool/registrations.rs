@@ -3,7 +3,7 @@
 
 use carepost_contract::v1::{BadRegister, Register, RegisterRefusal};
 use carepost_domain::id::MeterId;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::watch;
 
@@ -41,6 +41,10 @@ pub enum RegistrationError {
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }
+
+/// So long a description of a known meter is sent again. Another gateway may have described it later, and then the copy
+/// never shows this one.
+const DESCRIPTION_SENT_FOR: TimeDelta = TimeDelta::days(7);
 
 impl Spool {
     /// Keeps a registration; one of the same meter is replaced. When this returns, it is durable.
@@ -162,14 +166,16 @@ impl Spool {
 /// Deletes the registrations that were sent and that the copy shows, inside the caller's transaction.
 pub(super) async fn settle(conn: &mut SqliteConnection, copy: &DownCopy) -> Result<(), SpoolError> {
     const ATTEMPT: &str = "settle registrations";
-    let bodies: Vec<String> =
-        sqlx::query_scalar("SELECT body FROM registrations WHERE sent_at IS NOT NULL AND refused IS NULL")
-            .fetch_all(&mut *conn)
-            .await
-            .attempting(ATTEMPT)?;
-    for body in bodies {
+    let sent: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT body, made_at, sent_at FROM registrations WHERE sent_at IS NOT NULL AND refused IS NULL",
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    for (body, made_at, sent_at) in sent {
         let register: Register = serde_json::from_str(&body).map_err(bad_row(WHAT))?;
-        if is_in(&register, copy) {
+        let old = instant(sent_at)? - instant(made_at)? > DESCRIPTION_SENT_FOR;
+        if is_bound(&register, copy) && (old || is_described(&register, copy)) {
             sqlx::query("DELETE FROM registrations WHERE meter = $1")
                 .bind(register.meter.id.uuid())
                 .execute(&mut *conn)
@@ -180,8 +186,8 @@ pub(super) async fn settle(conn: &mut SqliteConnection, copy: &DownCopy) -> Resu
     Ok(())
 }
 
-/// Whether the copy shows the meter with all of its owners.
-fn is_in(register: &Register, copy: &DownCopy) -> bool {
+/// Whether the copy shows the meter with all of its owners, and what was said of their past.
+fn is_bound(register: &Register, copy: &DownCopy) -> bool {
     let known = copy
         .meter(register.meter.id)
         .is_some_and(|meter| meter.role == register.meter.role && meter.kind == register.meter.kind);
@@ -189,7 +195,23 @@ fn is_in(register: &Register, copy: &DownCopy) -> bool {
     known
         && register.owners.iter().all(|owner| {
             bindings.iter().any(|binding| {
-                binding.member == owner.member && binding.slot == owner.slot && binding.valid_to.is_none()
+                binding.member == owner.member
+                    && binding.slot == owner.slot
+                    && binding.valid_to.is_none()
+                    && (binding.only_ever_this_person || !owner.only_ever_this_person)
             })
         })
+}
+
+/// Whether the copy shows what the meter said of itself. Of a meter that was known before, only this tells that the
+/// registration has arrived.
+fn is_described(register: &Register, copy: &DownCopy) -> bool {
+    let said = |new: &str, known: &str| new.is_empty() || new == known;
+    let meter = &register.meter;
+    copy.meter(meter.id).is_some_and(|known| {
+        said(&meter.model, &known.model)
+            && said(&meter.about.manufacturer, &known.about.manufacturer)
+            && said(&meter.about.serial, &known.about.serial)
+            && said(&meter.about.firmware, &known.about.firmware)
+    })
 }

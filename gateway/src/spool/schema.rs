@@ -3,7 +3,7 @@
 
 /// Layouts in order; `PRAGMA user_version` is the number of those that were applied. Instants are microseconds since
 /// 1970, ids 16 bytes.
-pub(super) const LAYOUTS: [&str; 3] = [LAYOUT_1, LAYOUT_2, LAYOUT_3];
+pub(super) const LAYOUTS: [&str; 4] = [LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4];
 
 // Roll back by moving the file away; nothing older exists.
 const LAYOUT_1: &str = "
@@ -195,5 +195,15 @@ CREATE TABLE registrations (
 ) STRICT;
 
 PRAGMA user_version = 3;
+COMMIT;
+";
+
+// By which bytes that came before on a link are found among thousands that wait. Roll back by dropping the index and
+// setting the version back.
+const LAYOUT_4: &str = "
+BEGIN IMMEDIATE;
+CREATE INDEX spool_same ON spool (link, raw);
+
+PRAGMA user_version = 4;
 COMMIT;
 ";

@@ -1,5 +1,7 @@
 //! Settling: the transaction that gives a packet its place deletes its spool row.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
 use carepost_contract::limits::LIVE_WINDOW;
 use carepost_contract::v1::{Lane, WireReading};
 use carepost_domain::consent::not_before;
@@ -7,12 +9,13 @@ use carepost_domain::id::MemberId;
 use carepost_domain::quarantine::Reason;
 use carepost_domain::time::TimeQuality;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
-use super::meters::{count_duplicate, count_reject, link_clock, look};
+use super::meters::{count_duplicates, count_reject, link_clock, look};
 use super::row::{add, id, instant, micros};
 use super::{
     Counter, LinkFacts, LinkId, Looks, MAX_QUARANTINE_ROWS, NewPacket, PENDING_PAGE, PendingRow, Settled, Settlement,
@@ -127,9 +130,15 @@ impl Spool {
         }
         let copy = self.down();
         let mut settled = Vec::with_capacity(decisions.len());
+        let mut rows = take_rows(&mut tx, decisions).await?;
+        let mut outgoing = Outgoing::load(&mut tx, decisions, &rows).await?;
         for (row, settlement) in decisions {
-            settled.push(settle_one(&mut tx, *row, settlement, &copy, now).await?);
+            settled.push(match rows.remove(row) {
+                Some(raw) => settle_one(&mut tx, raw, settlement, &mut outgoing, &copy, now).await?,
+                None => Settled::Gone,
+            });
         }
+        outgoing.flush(&mut tx).await?;
         if settled
             .iter()
             .any(|what| matches!(what, Settled::Quarantined(_) | Settled::Conflict(_)))
@@ -149,6 +158,7 @@ impl Spool {
 
 #[derive(FromRow)]
 struct Raw {
+    id: i64,
     meter: Uuid,
     characteristic: i64,
     raw: Vec<u8>,
@@ -156,23 +166,34 @@ struct Raw {
     received_at: i64,
 }
 
-async fn settle_one(
+/// Deletes the rows that are decided about and gives what was in them; all in one statement, because each costs a way to
+/// the engine's thread and back.
+async fn take_rows(
     conn: &mut SqliteConnection,
-    row: SpoolRow,
-    settlement: &Settlement,
+    decisions: &[(SpoolRow, Settlement)],
+) -> Result<HashMap<SpoolRow, Raw>, SpoolError> {
+    let ids: Vec<i64> = decisions.iter().map(|(row, _)| row.0).collect();
+    let rows: Vec<Raw> = sqlx::query_as(
+        "DELETE FROM spool WHERE id IN (SELECT value FROM json_each($1))
+         RETURNING id, meter, characteristic, raw, context_raw, received_at",
+    )
+    .bind(list(&ids)?)
+    .fetch_all(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    Ok(rows.into_iter().map(|raw| (SpoolRow(raw.id), raw)).collect())
+}
+
+async fn settle_one<'a>(
+    conn: &mut SqliteConnection,
+    raw: Raw,
+    settlement: &'a Settlement,
+    outgoing: &mut Outgoing<'a>,
     copy: &DownCopy,
     now: DateTime<Utc>,
 ) -> Result<Settled, SpoolError> {
-    let raw: Option<Raw> = sqlx::query_as(
-        "DELETE FROM spool WHERE id = $1 RETURNING meter, characteristic, raw, context_raw, received_at",
-    )
-    .bind(row.0)
-    .fetch_optional(&mut *conn)
-    .await
-    .attempting(ATTEMPT)?;
-    let Some(raw) = raw else { return Ok(Settled::Gone) };
     match settlement {
-        Settlement::Outbox(reading) => to_outbox(conn, reading, &raw).await,
+        Settlement::Outbox(reading) => outgoing.take(conn, reading, raw).await,
         Settlement::Sealed(reading) => {
             // Not before a withdrawal that is on record: the seal was asked for after it.
             let sealed_at = not_before(copy.grants_of(reading.member), now);
@@ -194,7 +215,7 @@ async fn settle_one(
         }
         Settlement::Quarantine { reason, member } => {
             count_reject(conn, raw.meter).await?;
-            to_quarantine(conn, &raw, *reason, *member).await?;
+            outgoing.aside(conn, &raw, *reason, *member).await?;
             Ok(Settled::Quarantined(*reason))
         }
         Settlement::Forget(counter) => {
@@ -204,65 +225,172 @@ async fn settle_one(
     }
 }
 
-async fn to_outbox(conn: &mut SqliteConnection, reading: &WireReading, raw: &Raw) -> Result<Settled, SpoolError> {
-    let delivered: Option<Option<Uuid>> = sqlx::query_scalar("SELECT last_delivered FROM meter_state WHERE meter = $1")
-        .bind(raw.meter)
-        .fetch_optional(&mut *conn)
+/// Readings of one transaction on their way into the outbox. What must be known of them is asked for together, and they are
+/// put there together, in their order.
+struct Outgoing<'a> {
+    /// Whose a reading in the outbox is; the new ones are in it too.
+    holders: HashMap<Uuid, Uuid>,
+    /// The newest reading of a meter that the server confirmed.
+    delivered: HashMap<Uuid, Uuid>,
+    /// Meters with packets in the quarantine.
+    aside: HashSet<Uuid>,
+    new: Vec<(&'a WireReading, Raw)>,
+    /// Of each meter, so many that came before.
+    duplicates: BTreeMap<Uuid, u64>,
+}
+
+impl<'a> Outgoing<'a> {
+    async fn load(
+        conn: &mut SqliteConnection,
+        decisions: &[(SpoolRow, Settlement)],
+        rows: &HashMap<SpoolRow, Raw>,
+    ) -> Result<Self, SpoolError> {
+        let readings = decisions.iter().filter_map(|(_, settlement)| match settlement {
+            Settlement::Outbox(reading) => Some(hex(reading.id.uuid())),
+            _ => None,
+        });
+        let readings: Vec<String> = readings.collect();
+        let meters: BTreeSet<Uuid> = rows.values().map(|raw| raw.meter).collect();
+        let meters = list(&meters.into_iter().map(hex).collect::<Vec<_>>())?;
+        let holders: Vec<(Uuid, Uuid)> = sqlx::query_as(
+            "SELECT reading_id, member FROM outbox WHERE reading_id IN (SELECT unhex(value) FROM json_each($1))",
+        )
+        .bind(list(&readings)?)
+        .fetch_all(&mut *conn)
         .await
         .attempting(ATTEMPT)?;
-    // A glucose sync reads the newest record that the server confirmed once more, to see that it is still there.
-    if delivered.flatten() == Some(reading.id.uuid()) {
-        count_duplicate(conn, raw.meter).await?;
-        return Ok(Settled::Known(reading.id));
+        let delivered: Vec<(Uuid, Uuid)> = sqlx::query_as(
+            "SELECT meter, last_delivered FROM meter_state
+             WHERE meter IN (SELECT unhex(value) FROM json_each($1)) AND last_delivered IS NOT NULL",
+        )
+        .bind(&meters)
+        .fetch_all(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?;
+        let aside: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT unhex(value) FROM json_each($1)
+             WHERE EXISTS (SELECT 1 FROM quarantine WHERE meter = unhex(value))",
+        )
+        .bind(&meters)
+        .fetch_all(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?;
+        Ok(Self {
+            holders: holders.into_iter().collect(),
+            delivered: delivered.into_iter().collect(),
+            aside: aside.into_iter().collect(),
+            new: Vec::new(),
+            duplicates: BTreeMap::new(),
+        })
     }
-    let holder: Option<Uuid> = sqlx::query_scalar("SELECT member FROM outbox WHERE reading_id = $1")
-        .bind(reading.id.uuid())
-        .fetch_optional(&mut *conn)
-        .await
-        .attempting(ATTEMPT)?;
-    match holder {
-        Some(member) if member == reading.member.uuid() => {
-            count_duplicate(conn, raw.meter).await?;
-            Ok(Settled::Known(reading.id))
-        }
-        Some(_) => {
-            to_quarantine(conn, raw, Reason::MemberConflict, Some(reading.member)).await?;
-            Ok(Settled::Conflict(reading.id))
-        }
-        None => {
-            insert_outbox(conn, reading).await?;
-            // It may have been quarantined by what was known earlier, such as before its meter was bound. Equal bytes without
-            // a time of their own are another measurement's.
-            if reading.time.quality != TimeQuality::ReceivedTimeUsed {
-                sqlx::query("DELETE FROM quarantine WHERE meter = $1 AND characteristic = $2 AND raw = $3")
-                    .bind(raw.meter)
-                    .bind(raw.characteristic)
-                    .bind(&raw.raw)
-                    .execute(&mut *conn)
-                    .await
-                    .attempting(ATTEMPT)?;
+
+    async fn take(
+        &mut self,
+        conn: &mut SqliteConnection,
+        reading: &'a WireReading,
+        raw: Raw,
+    ) -> Result<Settled, SpoolError> {
+        // A glucose sync reads the newest record that the server confirmed once more, to see that it is still there.
+        let confirmed = self.delivered.get(&raw.meter) == Some(&reading.id.uuid());
+        match self.holders.get(&reading.id.uuid()) {
+            holder if confirmed || holder == Some(&reading.member.uuid()) => {
+                *self.duplicates.entry(raw.meter).or_default() += 1;
+                Ok(Settled::Known(reading.id))
             }
-            Ok(Settled::Outbox(reading.id))
+            Some(_) => {
+                self.aside(conn, &raw, Reason::MemberConflict, Some(reading.member))
+                    .await?;
+                Ok(Settled::Conflict(reading.id))
+            }
+            None => {
+                self.holders.insert(reading.id.uuid(), reading.member.uuid());
+                self.new.push((reading, raw));
+                Ok(Settled::Outbox(reading.id))
+            }
         }
+    }
+
+    /// Keeps a packet aside, behind everything that was taken before it.
+    async fn aside(
+        &mut self,
+        conn: &mut SqliteConnection,
+        raw: &Raw,
+        reason: Reason,
+        member: Option<MemberId>,
+    ) -> Result<(), SpoolError> {
+        self.flush(conn).await?;
+        self.aside.insert(raw.meter);
+        to_quarantine(conn, raw, reason, member).await
+    }
+
+    /// Writes what was taken so far.
+    async fn flush(&mut self, conn: &mut SqliteConnection) -> Result<(), SpoolError> {
+        for (meter, times) in std::mem::take(&mut self.duplicates) {
+            count_duplicates(conn, meter, times).await?;
+        }
+        let new = std::mem::take(&mut self.new);
+        insert_outbox(conn, new.iter().map(|(reading, _)| *reading)).await?;
+        let told_apart = new
+            .iter()
+            .filter(|(reading, _)| reading.time.quality != TimeQuality::ReceivedTimeUsed);
+        for (_, raw) in told_apart.filter(|(_, raw)| self.aside.contains(&raw.meter)) {
+            // It may have been quarantined by what was known earlier, such as before its meter was bound. Equal bytes
+            // without a time of their own are another measurement's.
+            sqlx::query("DELETE FROM quarantine WHERE meter = $1 AND characteristic = $2 AND raw = $3")
+                .bind(raw.meter)
+                .bind(raw.characteristic)
+                .bind(&raw.raw)
+                .execute(&mut *conn)
+                .await
+                .attempting(ATTEMPT)?;
+        }
+        Ok(())
     }
 }
 
-/// Adds a reading without a number.
-pub(super) async fn insert_outbox(conn: &mut SqliteConnection, reading: &WireReading) -> Result<(), SpoolError> {
+/// A reading as the statement below takes it: three ids, two instants, the lane and the reading itself.
+type Column = (String, String, String, i64, i64, &'static str, String);
+
+/// Adds readings without a number, in their order.
+pub(super) async fn insert_outbox<'a>(
+    conn: &mut SqliteConnection,
+    readings: impl Iterator<Item = &'a WireReading>,
+) -> Result<(), SpoolError> {
+    let rows = readings.map(|reading| -> Result<Column, SpoolError> {
+        Ok((
+            hex(reading.id.uuid()),
+            hex(reading.member.uuid()),
+            hex(reading.meter.uuid()),
+            micros(reading.time.at),
+            micros(reading.captured_at),
+            lane_of(reading.time.at, reading.captured_at).code(),
+            to_text(reading)?,
+        ))
+    });
+    let rows: Vec<Column> = rows.collect::<Result<_, _>>()?;
+    if rows.is_empty() {
+        return Ok(());
+    }
     sqlx::query(
-        "INSERT INTO outbox (reading_id, member, meter, measured_at, captured_at, lane, reading) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO outbox (reading_id, member, meter, measured_at, captured_at, lane, reading)
+         SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), value ->> 3, value ->> 4, value ->> 5, value ->> 6
+         FROM json_each($1) ORDER BY key",
     )
-    .bind(reading.id.uuid())
-    .bind(reading.member.uuid())
-    .bind(reading.meter.uuid())
-    .bind(micros(reading.time.at))
-    .bind(micros(reading.captured_at))
-    .bind(lane_of(reading.time.at, reading.captured_at).code())
-    .bind(to_text(reading)?)
+    .bind(list(&rows)?)
     .execute(conn)
     .await
-    .attempting("put a reading into the outbox")?;
+    .attempting("put readings into the outbox")?;
     Ok(())
+}
+
+/// An id as `unhex` takes it.
+fn hex(id: Uuid) -> String {
+    id.simple().to_string()
+}
+
+/// A list as `json_each` takes it.
+fn list<T: Serialize>(values: &[T]) -> Result<String, SpoolError> {
+    serde_json::to_string(values).map_err(bad_row("a list"))
 }
 
 async fn to_quarantine(

@@ -121,17 +121,17 @@ impl Looks {
     /// is not certain.
     #[must_use]
     pub fn correction(self, recorded: MeterTime, zone: Tz) -> Option<Correction> {
-        let MeterTime::Local { local, .. } = recorded else {
-            return None;
-        };
         let seen = |look: Look| ClockSeen::from_skew(look.at, look.skew, zone);
         match self.now {
             LinkClock::Pending => None,
-            LinkClock::Unknown => self.last.map(|last| Correction {
-                uncertain: true,
-                ..clock_history(None, seen(last)).correction(local, zone)
-            }),
-            LinkClock::Read(now) => Some(clock_history(self.last.map(seen), seen(now)).correction(local, zone)),
+            LinkClock::Unknown => {
+                let by_last = clock_history(None, seen(self.last?)).correction_of(recorded, zone)?;
+                Some(Correction {
+                    uncertain: true,
+                    ..by_last
+                })
+            }
+            LinkClock::Read(now) => clock_history(self.last.map(seen), seen(now)).correction_of(recorded, zone),
         }
     }
 }
@@ -199,7 +199,7 @@ pub struct LinkFacts {
     pub opened_at: DateTime<Utc>,
     /// Whether it is over.
     pub closed: bool,
-    /// Whether it was interrupted, so that what came is not all that the meter had.
+    /// Whether what came may not be all that the meter had: it was interrupted, or the meter was gone right after a record.
     pub unclean: bool,
     /// Different records that came over it so far.
     pub records: u32,
@@ -382,8 +382,11 @@ pub struct Swept {
 /// How a link ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkEnd {
-    /// All that the meter sent was heard and spooled.
+    /// All that the meter sent was heard and spooled, and it had nothing more to send.
     Clean,
+    /// All that the meter sent was heard and spooled. It was gone so soon after a record that nobody knows whether it had
+    /// more, so that no record counts as the only one; nothing is missing behind the meter.
+    HungUp,
     /// Something may have been sent that nobody heard.
     Unclean,
 }

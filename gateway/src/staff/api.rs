@@ -10,7 +10,7 @@ use carepost_domain::quirks::Support;
 use serde::{Deserialize, Serialize};
 
 use super::desk::Staff;
-use super::register::{Hindrance, NamedOwner};
+use super::register::{Hindrance, NamedOwner, Said};
 use super::session::is_same;
 use crate::pairing::{Answer, Begun, Failure, Goal, Outcome, Passkey, Prompt, Radio, Request, Stage, View};
 
@@ -116,8 +116,13 @@ pub(crate) enum Act {
     GiveUp,
     Done,
     Register {
+        /// Of the meter that was just paired.
+        address: Address,
         role: MeterRole,
         owners: Vec<ActOwner>,
+        /// Nobody but the owners has ever measured with it.
+        #[serde(default)]
+        only_ever: bool,
     },
 }
 
@@ -288,15 +293,23 @@ pub(super) async fn act(
             pairing.dismiss().await;
             Acted::Ok
         }
-        Act::Register { role, owners } => {
-            let owners: Vec<NamedOwner> = owners
-                .into_iter()
-                .map(|owner| NamedOwner {
-                    code: owner.code,
-                    slot: owner.slot,
-                })
-                .collect();
-            match staff.register(role, &owners).await {
+        Act::Register {
+            address,
+            role,
+            owners,
+            only_ever,
+        } => {
+            let owners = owners.into_iter().map(|owner| NamedOwner {
+                code: owner.code,
+                slot: owner.slot,
+            });
+            let said = Said {
+                address,
+                role,
+                owners: owners.collect(),
+                only_ever,
+            };
+            match staff.register(&said).await {
                 Ok(_) => Acted::Ok,
                 Err(by) => Acted::Hindered { by },
             }

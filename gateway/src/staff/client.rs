@@ -91,6 +91,7 @@ pub(crate) struct Wish {
 pub(crate) struct RegisterWish {
     pub(crate) role: MeterRole,
     pub(crate) owners: Vec<ActOwner>,
+    pub(crate) only_ever: bool,
 }
 
 /// Reads `CODE` or `CODE=USER`.
@@ -109,7 +110,7 @@ pub(crate) fn parse_owner(text: &str) -> Result<ActOwner, UsageError> {
                 slot: Some(slot),
             }),
             Err(_) => Err(UsageError(format!(
-                "--owner {text}: the user must be a number, such as {code}=1"
+                "--owner {text}: the user must be the number that the meter sends, such as {code}=1"
             ))),
         },
     }
@@ -224,6 +225,7 @@ fn answer(prompt: &SeenPrompt, line: &str) -> Option<Act> {
 }
 
 async fn finish(daemon: &Daemon, outcome: SeenOutcome, mut register: Option<RegisterWish>) -> anyhow::Result<bool> {
+    let mut paired = None;
     let good = match outcome {
         SeenOutcome::Failed { because } => {
             cli::print(&format!("The meter is not paired. {}\n", failure_in_words(because)))?;
@@ -243,6 +245,7 @@ async fn finish(daemon: &Daemon, outcome: SeenOutcome, mut register: Option<Regi
             unsupported,
             registered,
         } => {
+            paired = Some(address);
             let kind = kind.map_or_else(
                 || "meter of an unknown kind".to_owned(),
                 |kind| Language::En.text(&format!("staff-kind-{}", kind.code().replace('_', "-"))),
@@ -255,7 +258,7 @@ async fn finish(daemon: &Daemon, outcome: SeenOutcome, mut register: Option<Regi
                 text.push_str("Recognised, unsupported: it speaks its maker's own protocol only.\n");
                 register = None;
             } else if registered {
-                text.push_str("It is registered already.\n");
+                text.push_str("It is registered already; whose it is stays as it was.\n");
                 register = None;
             } else if register.is_none() {
                 text.push_str(
@@ -269,8 +272,23 @@ async fn finish(daemon: &Daemon, outcome: SeenOutcome, mut register: Option<Regi
             true
         }
     };
-    if let Some(RegisterWish { role, owners }) = register.filter(|_| good) {
-        return match daemon.act(&Act::Register { role, owners }).await? {
+    let wish = register.filter(|_| good);
+    if let (
+        Some(RegisterWish {
+            role,
+            owners,
+            only_ever,
+        }),
+        Some(address),
+    ) = (wish, paired)
+    {
+        let act = Act::Register {
+            address,
+            role,
+            owners,
+            only_ever,
+        };
+        return match daemon.act(&act).await? {
             Acted::Hindered { by } => {
                 let words = Language::En.text(&format!("staff-hindrance-{}", by.code().replace('_', "-")));
                 cli::print(&format!("It is not registered. {words}\n"))?;
@@ -278,6 +296,9 @@ async fn finish(daemon: &Daemon, outcome: SeenOutcome, mut register: Option<Regi
             }
             _ => {
                 cli::print("Registered here; the server is told as soon as there is a connection.\n")?;
+                if role == MeterRole::Personal && !only_ever {
+                    cli::print("What it has stored from before is kept aside, because --only-ever was not given.\n")?;
+                }
                 Ok(true)
             }
         };

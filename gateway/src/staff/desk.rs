@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use carepost_contract::v1::Register;
 use carepost_domain::id::MeterId;
-use carepost_domain::meter::{Address, AddressType, MeterRole, meter_id};
+use carepost_domain::meter::{Address, AddressType, meter_id};
 use tokio::sync::Semaphore;
 
 use super::pin::{Tries, check_pin};
-use super::register::{Hindrance, NamedOwner, build};
+use super::register::{Hindrance, Said, build};
 use super::session::{Sessions, new_token};
 use crate::app::Parts;
 use crate::kiosk::Language;
@@ -194,22 +194,20 @@ impl Staff {
     }
 
     /// Registers what was just paired, and closes the pairing.
-    pub(crate) async fn register(&self, role: MeterRole, owners: &[NamedOwner]) -> Result<Register, Hindrance> {
+    pub(crate) async fn register(&self, said: &Said) -> Result<Register, Hindrance> {
         let details = self.paired().ok_or(Hindrance::NoMeter)?;
         let parts = &self.inner.parts;
         let copy = parts.spool.down();
-        let register = build(
-            &copy,
-            parts.identity.gateway(),
-            &details,
-            role,
-            owners,
-            parts.clock.now(),
-        )?;
+        let register = build(&copy, parts.identity.gateway(), &details, said, parts.clock.now())?;
         match parts.spool.put_registration(&register).await {
             Ok(()) => {
                 let meter = meter_id(details.address, details.address_type);
-                tracing::info!(meter.id = %meter, role = role.code(), "meter is registered here");
+                tracing::info!(
+                    meter.id = %meter,
+                    role = said.role.code(),
+                    only_ever = said.only_ever,
+                    "meter is registered here"
+                );
                 self.inner.pairing.dismiss().await;
                 Ok(register)
             }

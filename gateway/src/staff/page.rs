@@ -9,7 +9,7 @@ use carepost_domain::meter::{Address, MeterKind, MeterRole, meter_id};
 use carepost_domain::quirks::Support;
 
 use super::desk::{Entry, Staff};
-use super::register::{Hindrance, NamedOwner, OWNER_ROWS};
+use super::register::{Hindrance, OWNER_ROWS, Said, names_users};
 use crate::board::{LinkState, Nearby};
 use crate::kiosk::{Language, page};
 use crate::pairing::{Bond, Details, Failure, Goal, Outcome, Prompt, Radio, Request, Stage, View};
@@ -22,8 +22,9 @@ const HERE: Duration = Duration::from_secs(15);
 /// Signal strengths in dBm above which a meter lies on the counter, or is in the room.
 const NEAR_DBM: i16 = -65;
 const ROOM_DBM: i16 = -85;
-/// User keys that a meter may send: two-user cuffs send 0 and 1 or 1 and 2.
-const SLOTS: [u8; 4] = [0, 1, 2, 3];
+/// Users as meters send them: of two, some send 0 and 1, others 1 and 2 (page 3, section 2.8). Which a model does is not known
+/// to the quirk table, so each choice says what the meter's screen shows for it in either case.
+pub(super) const SLOTS: [u8; 4] = [0, 1, 2, 3];
 
 /// What every page has.
 struct Head<'p> {
@@ -141,7 +142,9 @@ pages! {
         registered: bool,
         hindrance: Option<String>,
         personal: bool,
+        users: bool,
         several: bool,
+        only_ever: bool,
         rows: Vec<OwnerRow>,
     }
 }
@@ -242,9 +245,7 @@ pub(super) fn door(staff: &Staff, entry: Option<&Entry>) -> Response {
 /// What staff filled in that could not be taken.
 #[derive(Default)]
 pub(super) struct Draft {
-    pub(super) hindrance: Option<Hindrance>,
-    pub(super) role: Option<MeterRole>,
-    pub(super) owners: Vec<NamedOwner>,
+    pub(super) refused: Option<(Hindrance, Said)>,
     /// The passkey that was typed is none.
     pub(super) malformed: bool,
 }
@@ -382,8 +383,13 @@ fn nearby_row(head: &Head<'_>, meter: &Nearby, now: Duration) -> NearbyRow {
         Some(rssi) if rssi >= ROOM_DBM => (head.text("staff-signal-room"), 2),
         Some(_) => (head.text("staff-signal-far"), 1),
     };
+    let unsupported = meter.support == Support::RecognisedUnsupported;
     NearbyRow {
-        what: head.kind(meter.kind),
+        what: match &meter.quirk {
+            // "Recognised" is said of whom we can name.
+            Some(quirk) if unsupported => head.text(&format!("staff-family-{quirk}")),
+            _ => head.kind(meter.kind),
+        },
         name: meter.name.clone(),
         tail: tail(meter.address),
         signal: match meter.rssi {
@@ -395,7 +401,7 @@ fn nearby_row(head: &Head<'_>, meter: &Nearby, now: Duration) -> NearbyRow {
             true => head.text("staff-seen-now"),
             false => head.with("staff-seen-ago", "seconds", age.as_secs()),
         },
-        unsupported: meter.support == Support::RecognisedUnsupported,
+        unsupported,
         address: meter.address.to_string(),
         address_type: meter.address_type.code(),
         adapter: meter.adapter.clone(),
@@ -569,15 +575,21 @@ fn failed(head: Head<'_>, request: &Request, failure: Failure) -> Response {
 
 fn paired(staff: &Staff, head: Head<'_>, details: Details, draft: Draft) -> Response {
     let registered = staff.is_registered(details.address, details.address_type);
-    let rows = (0..OWNER_ROWS)
+    let users = details.kind.is_some_and(names_users);
+    let (hindrance, said) = match draft.refused {
+        Some((hindrance, said)) => (Some(hindrance), Some(said)),
+        None => (None, None),
+    };
+    let owners = said.as_ref().map_or(&[][..], |said| &said.owners);
+    let rows = (0..if users { OWNER_ROWS } else { 1 })
         .map(|n| {
-            let owner = draft.owners.get(n);
+            let owner = owners.get(n);
             let chosen = owner.and_then(|owner| owner.slot);
             let slots = SLOTS
                 .iter()
                 .map(|slot| SlotChoice {
                     value: *slot,
-                    text: head.with("staff-slot", "slot", slot),
+                    text: head.text(&format!("staff-slot-{slot}")),
                     chosen: chosen == Some(*slot),
                 })
                 .collect();
@@ -588,7 +600,7 @@ fn paired(staff: &Staff, head: Head<'_>, details: Details, draft: Draft) -> Resp
             }
         })
         .collect();
-    let status = match draft.hindrance {
+    let status = match hindrance {
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
         None => StatusCode::OK,
     };
@@ -598,11 +610,11 @@ fn paired(staff: &Staff, head: Head<'_>, details: Details, draft: Draft) -> Resp
         bond_warning: !details.bonded,
         unsupported: details.unsupported,
         registered,
-        hindrance: draft
-            .hindrance
-            .map(|hindrance| head.code("hindrance", hindrance.code())),
-        personal: draft.role != Some(MeterRole::StoreShared),
-        several: draft.owners.len() > 1 || draft.hindrance == Some(Hindrance::Slots),
+        hindrance: hindrance.map(|hindrance| head.code("hindrance", hindrance.code())),
+        personal: said.as_ref().is_none_or(|said| said.role == MeterRole::Personal),
+        users,
+        several: owners.len() > 1 || hindrance == Some(Hindrance::Slots),
+        only_ever: said.as_ref().is_some_and(|said| said.only_ever),
         rows,
         details,
         head,

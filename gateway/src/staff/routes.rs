@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::api;
 use super::desk::{Entry, Staff};
 use super::page::{self, Draft};
-use super::register::{NamedOwner, OWNER_ROWS};
+use super::register::{Hindrance, NamedOwner, OWNER_ROWS, Said};
 use super::session::is_same;
 use crate::kiosk::{Language, Problem, guard};
 use crate::pairing::{Answer, Goal, Passkey, Request};
@@ -252,7 +252,10 @@ async fn register(State(staff): State<Staff>, headers: HeaderMap, form: PostedFo
         Ok(posted) => posted,
         Err(refused) => return *refused,
     };
-    let Ok(role) = text(&fields, "role").parse::<MeterRole>() else {
+    let (Ok(role), Ok(address)) = (
+        text(&fields, "role").parse::<MeterRole>(),
+        text(&fields, "address").parse::<Address>(),
+    ) else {
         return Problem::Form.answer(&headers);
     };
     let mut owners = Vec::new();
@@ -273,13 +276,32 @@ async fn register(State(staff): State<Staff>, headers: HeaderMap, form: PostedFo
             slot,
         });
     }
-    match staff.register(role, &owners).await {
+    let only_ever = match text(&fields, "only_ever") {
+        // Who was not asked, by an older page, is not sure.
+        "" | "no" => false,
+        "yes" => true,
+        _ => return Problem::Form.answer(&headers),
+    };
+    let said = Said {
+        address,
+        role,
+        owners,
+        only_ever,
+    };
+    match staff.register(&said).await {
         Ok(_) => to_page(),
         Err(hindrance) => {
+            let said = match hindrance {
+                // What is drawn then is another meter's form: nothing that was said is offered for it.
+                Hindrance::NoMeter => Said {
+                    owners: Vec::new(),
+                    only_ever: false,
+                    ..said
+                },
+                _ => said,
+            };
             let draft = Draft {
-                hindrance: Some(hindrance),
-                role: Some(role),
-                owners,
+                refused: Some((hindrance, said)),
                 ..Draft::default()
             };
             page::inside(&staff, &token, draft).await

@@ -40,6 +40,13 @@ mod tests {
         keys.extend(hindrances.map(|hindrance| format!("staff-hindrance-{}", dashed(hindrance.code()))));
         let refusals = carepost_contract::v1::RegisterRefusal::ALL.iter();
         keys.extend(refusals.map(|refusal| format!("staff-refusal-{}", dashed(refusal.code()))));
+        let slots = super::super::page::SLOTS.iter();
+        keys.extend(slots.map(|slot| format!("staff-slot-{slot}")));
+        // Families that are shown and never read: an entry without words would be shown by its key.
+        let unsupported = carepost_domain::quirks::QuirkTable::current()
+            .iter()
+            .filter(|quirk| quirk.support == carepost_domain::quirks::Support::RecognisedUnsupported);
+        keys.extend(unsupported.map(|quirk| format!("staff-family-{}", quirk.id)));
         let kinds = carepost_domain::meter::MeterKind::ALL.iter();
         keys.extend(kinds.map(|kind| format!("staff-kind-{}", dashed(kind.code()))));
         keys

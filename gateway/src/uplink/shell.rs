@@ -9,7 +9,8 @@ use std::time::Duration;
 use carepost_contract::limits::{MAX_BATCH_BYTES, MAX_BATCH_ITEMS};
 use carepost_contract::topic::{Channel, Topic};
 use carepost_contract::v1::{
-    Applied, Control, Cursor, Delta, Down, Epoch, Hello, Lane, Receipt, RegisterRefused, Snapshot, parse_down,
+    Applied, Control, Cursor, Delta, Down, Epoch, Hello, Lane, ParsedDown, Receipt, RegisterRefused, Snapshot,
+    parse_down,
 };
 use carepost_contract::{connect, signed};
 use carepost_daemon::CancellationToken;
@@ -320,13 +321,26 @@ impl Running {
                 Err(_) => self.unreadable("receipt").await,
             },
             Some(Channel::Down) => match parse_down(payload) {
-                Ok(Down::Cursor(cursor)) => self.cursor(cursor).await,
-                Ok(Down::Snapshot(part)) => self.snapshot(part).await,
-                Ok(Down::Delta(delta)) => self.delta(delta).await,
-                Ok(Down::RegisterRefused(refused)) => self.register_refused(refused).await,
+                Ok(parsed) => self.down(parsed).await,
                 Err(_) => self.unreadable("down").await,
             },
             _ => self.unreadable("other").await,
+        }
+    }
+
+    async fn down(&mut self, parsed: ParsedDown) -> Result<(), UplinkError> {
+        if parsed.unknown_meters > 0 {
+            tracing::warn!(
+                meters = parsed.unknown_meters,
+                "the server lists meters that this version does not know: they are not read until it is updated"
+            );
+            self.bad_message().await?;
+        }
+        match parsed.message {
+            Down::Cursor(cursor) => self.cursor(cursor).await,
+            Down::Snapshot(part) => self.snapshot(part).await,
+            Down::Delta(delta) => self.delta(delta).await,
+            Down::RegisterRefused(refused) => self.register_refused(refused).await,
         }
     }
 

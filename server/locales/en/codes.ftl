@@ -103,9 +103,9 @@ purpose-statistics = Statistics
 
 time-quality-meter-ok = Meter's own clock
 time-quality-skew-corrected = Meter's clock, corrected
-time-quality-skew-uncertain = Meter's clock was set meanwhile, correction uncertain
+time-quality-skew-uncertain = Meter's clock, correction uncertain
 time-quality-offset-missing = Meter's clock, offset unknown
-time-quality-received-time-used = Time of receipt
+time-quality-received-time-used = Time of receipt (the meter's own is unusable)
 
 kind-bp = Blood pressure
 kind-glucose = Glucose
@@ -206,6 +206,7 @@ audit-consent-grant = Consent given
 audit-consent-withdraw = Consent withdrawn
 audit-meter-bind = Meter bound
 audit-meter-unbind = Meter unbound
+audit-meter-vouch = Meter: only ever this member's
 audit-alert-change = Alert changed
 audit-task-change = Task changed
 audit-symptom-record = Symptom recorded

@@ -179,7 +179,7 @@ bp-chart-description = { $n ->
 }
 
 meters-title = Meters
-meters-lead = Meters registered with the store. They are paired at the gateway; this page only shows them.
+meters-lead = Meters registered with the store. They are paired at the gateway; this page only shows them. A meter that is near and not registered, or that is recognised and cannot be read, is shown at the gateway (staff page).
 meters-none = No meter is registered yet. Pair the first one at the store's gateway.
 meters-first = From the beginning
 meters-more = Next page
@@ -221,8 +221,10 @@ span-minutes = { $n } min
 span-hours = { $n } h
 span-hours-minutes = { $h } h { $m } min
 span-days = { $n } days
-time-meter = meter's clock { $time }
+time-separator = { ", " }
+time-meter = the meter showed { $time }
 time-correction = corrected by { $correction }
+time-corrected = Meter's clock, corrected by { $correction }
 time-unsure = the gateway's clock was not yet set
 
 error-request = Request

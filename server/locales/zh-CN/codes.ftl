@@ -103,9 +103,9 @@ purpose-statistics = 统计
 
 time-quality-meter-ok = 仪器时钟
 time-quality-skew-corrected = 仪器时钟，已校正
-time-quality-skew-uncertain = 仪器时钟曾被调整，校正不确定
+time-quality-skew-uncertain = 仪器时钟，校正量不确定
 time-quality-offset-missing = 仪器时钟，偏移未知
-time-quality-received-time-used = 采用接收时间
+time-quality-received-time-used = 采用接收时间（仪器时间不可用）
 
 kind-bp = 血压
 kind-glucose = 血糖
@@ -132,7 +132,7 @@ meter-role-personal = 会员自有
 meter-role-store-shared = 门店共用
 
 support-supported = 支持
-support-recognised-unsupported = 可识别，暂不支持
+support-recognised-unsupported = 已识别，不支持
 support-standard = 按标准读取
 
 rule-bp-01 = 血压很高，待复测
@@ -206,6 +206,7 @@ audit-consent-grant = 授权
 audit-consent-withdraw = 撤回授权
 audit-meter-bind = 绑定仪器
 audit-meter-unbind = 解除绑定
+audit-meter-vouch = 确认仪器从来只有本人用
 audit-alert-change = 预警变更
 audit-task-change = 任务变更
 audit-symptom-record = 记录症状

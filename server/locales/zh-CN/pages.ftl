@@ -173,7 +173,7 @@ bp-chart-empty = 这段时间没有血压读数
 bp-chart-description = 共 { $n } 次测量；最近一次 { $value } mmHg，{ $time }。下方表格列出全部数值。
 
 meters-title = 仪器
-meters-lead = 已在门店登记的仪器。配对在网关上进行，本页仅供查看。
+meters-lead = 已在门店登记的仪器。配对在网关上进行，本页仅供查看。附近还没有登记的仪器，以及已识别但读不了的仪器，请看网关的店员页。
 meters-none = 还没有登记仪器。请在门店网关上配对第一台。
 meters-first = 从头显示
 meters-more = 下一页
@@ -212,8 +212,10 @@ span-minutes = { $n } 分钟
 span-hours = { $n } 小时
 span-hours-minutes = { $h } 小时 { $m } 分
 span-days = { $n } 天
-time-meter = 仪器时间 { $time }
-time-correction = 校正 { $correction }
+time-separator = ，
+time-meter = 当时显示 { $time }
+time-correction = 已校正 { $correction }
+time-corrected = 仪器时钟，已校正 { $correction }
 time-unsure = 网关当时的时钟未校准
 
 error-request = 请求编号

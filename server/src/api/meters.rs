@@ -154,6 +154,7 @@ pub(super) async fn post(
         multi_user: new.multi_user,
         about: new.about,
     };
-    state.store.register_meter(&staff.by(state.clock.now()), &meter).await?;
-    Ok((StatusCode::CREATED, Json(meter)))
+    // A repeat that says less than is known answers with what is known.
+    let stored = state.store.register_meter(&staff.by(state.clock.now()), &meter).await?;
+    Ok((StatusCode::CREATED, Json(stored)))
 }

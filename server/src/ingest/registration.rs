@@ -34,6 +34,7 @@ pub(super) async fn take(
             .map(|owner| MeterOwner {
                 member: owner.member,
                 slot: owner.slot,
+                only_ever_this_person: owner.only_ever_this_person,
             })
             .collect(),
         at,
@@ -47,6 +48,7 @@ pub(super) async fn take(
                 new = done.new,
                 described = done.described,
                 bound = done.bound,
+                vouched = done.vouched,
                 "meter registered at a gateway"
             );
             Ok(None)
@@ -100,6 +102,7 @@ const fn refusal(error: &RegisterError) -> Option<RegisterRefusal> {
         RegisterError::RegisteredOtherwise(_) => RegisterRefusal::RegisteredOtherwise,
         RegisterError::MemberUnknown(_) => RegisterRefusal::UnknownMember,
         RegisterError::SlotTaken { .. } => RegisterRefusal::SlotTaken,
+        RegisterError::WasAnothers { .. } => RegisterRefusal::WasAnothers,
         RegisterError::GatewayUnknown(_) | RegisterError::GatewayRevoked(_) | RegisterError::Fault(_) => return None,
     })
 }

@@ -120,21 +120,28 @@ pub(crate) fn line(style: Style, rules: &RuleSet, stored: &StoredReading) -> Rea
 fn provenance(style: Style, stored: &StoredReading) -> String {
     let texts = style.texts;
     let time = &stored.reading.time;
-    let mut parts = vec![texts.code("time-quality", time.quality.code())];
+    let corrected = (time.correction_s != 0).then(|| correction(time.correction_s));
+    let mut parts = Vec::new();
+    match (time.quality, corrected) {
+        (TimeQuality::SkewCorrected, Some(by)) => {
+            parts.push(texts.fill("time-corrected", &[("correction", by.into())]));
+        }
+        (TimeQuality::ReceivedTimeUsed, _) | (_, None) => {
+            parts.push(texts.code("time-quality", time.quality.code()));
+        }
+        (_, Some(by)) => {
+            parts.push(texts.code("time-quality", time.quality.code()));
+            parts.push(texts.fill("time-correction", &[("correction", by.into())]));
+        }
+    }
     if let Some(local) = time.meter_local {
         let meter = local.format("%Y-%m-%d %H:%M:%S").to_string();
         parts.push(texts.fill("time-meter", &[("time", meter.into())]));
     }
-    if time.correction_s != 0 && time.quality != TimeQuality::ReceivedTimeUsed {
-        parts.push(texts.fill(
-            "time-correction",
-            &[("correction", correction(time.correction_s).into())],
-        ));
-    }
     if time.gateway_clock_unsure {
         parts.push(texts.get("time-unsure"));
     }
-    parts.join(&texts.get("list-separator"))
+    parts.join(&texts.get("time-separator"))
 }
 
 /// A correction with its sign, such as `+1:30` for ninety seconds or `-26:00:05` for more than a day.
@@ -268,6 +275,7 @@ pub(crate) fn chart_points(sessions: &[SessionView], readings: &[StoredReading])
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::catalogue::{Language, Texts};
     use crate::web::sample::{pressure, session, stored, style};
 
     #[test]
@@ -287,6 +295,44 @@ mod tests {
         }
         assert_eq!(got.late.as_deref(), Some("arrived 3 h late"));
         assert!(got.doubtful);
+    }
+
+    #[test]
+    fn no_source_of_a_time_says_one_thing_twice() {
+        let said = |language, quality, correction_s| {
+            let mut stored = stored(9, 60, pressure(182, 112), &[], None);
+            stored.reading.time.quality = quality;
+            stored.reading.time.correction_s = correction_s;
+            let style = Style {
+                texts: Texts(language),
+                ..style()
+            };
+            provenance(style, &stored)
+        };
+        for quality in TimeQuality::ALL.iter().copied() {
+            for correction_s in [0, 90] {
+                for (language, words) in [
+                    (Language::English, ["clock", "corrected", "showed"]),
+                    (Language::Chinese, ["时钟", "已校正", "显示"]),
+                ] {
+                    let text = said(language, quality, correction_s);
+                    for word in words {
+                        assert!(text.matches(word).count() <= 1, "{word}: {text}");
+                    }
+                    assert!(text.contains("2026-11-22 21:38:30"), "{text}");
+                    let told = quality != TimeQuality::ReceivedTimeUsed && correction_s != 0;
+                    assert_eq!(text.contains("+1:30"), told, "{text}");
+                }
+            }
+        }
+        assert_eq!(
+            said(Language::English, TimeQuality::MeterOk, 0),
+            "Meter's own clock, the meter showed 2026-11-22 21:38:30"
+        );
+        assert_eq!(
+            said(Language::Chinese, TimeQuality::SkewCorrected, 90),
+            "仪器时钟，已校正 +1:30，当时显示 2026-11-22 21:38:30"
+        );
     }
 
     #[test]

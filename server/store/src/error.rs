@@ -324,6 +324,14 @@ pub enum RegisterError {
         /// The binding in the way.
         other: BindingId,
     },
+    /// It is said to have been only ever one member's, and was another's before.
+    #[error("meter {meter} was another member's by {other}, so it has not only ever been one person's")]
+    WasAnothers {
+        /// The meter.
+        meter: MeterId,
+        /// The binding that says so.
+        other: BindingId,
+    },
     /// The database.
     #[error(transparent)]
     Fault(#[from] Fault),

@@ -55,6 +55,7 @@ impl World {
             owners: vec![Owner {
                 member: self.member,
                 slot: None,
+                only_ever_this_person: false,
             }],
             at: self.server.state.clock.now(),
         }
@@ -210,12 +211,6 @@ async fn a_refused_registration_is_answered_with_its_reason_and_changes_nothing(
             RegisterRefusal::UnknownMember,
             edited(&|r| r.owners[0].member = Id::from_uuid(uuid::Uuid::from_u128(0xFF))),
         ),
-        (RegisterRefusal::Invalid, {
-            let mut register = world.paired(0x2C);
-            register.meter.multi_user = true;
-            register.owners[0].slot = Some(255);
-            register
-        }),
     ];
     let mut refused = 0;
     for (reason, register) in cases {
@@ -232,12 +227,16 @@ async fn a_refused_registration_is_answered_with_its_reason_and_changes_nothing(
     // What contradicts itself or does not parse is kept for whoever looks for the reason, and answered as well.
     let mut owners = edited(&|_| {});
     owners.owners.clear();
+    let mut unknown_user = world.paired(0x2C);
+    unknown_user.meter.multi_user = true;
+    unknown_user.owners[0].slot = Some(255);
     let mut long = serde_json::to_value(Control::Register(Box::new(world.paired(0x2D)))).unwrap();
     long["meter"]["about"]["serial"] = json!("9".repeat(1_000));
     let mut broken = long.clone();
     broken["meter"]["about"] = json!(7);
     let unusable = [
         serde_json::to_value(Control::Register(Box::new(owners.clone()))).unwrap(),
+        serde_json::to_value(Control::Register(Box::new(unknown_user))).unwrap(),
         long,
         broken,
     ];
@@ -255,13 +254,13 @@ async fn a_refused_registration_is_answered_with_its_reason_and_changes_nothing(
             world.count(Metric::MessagesPoison),
             world.count(Metric::RegistrationsRefused)
         ),
-        (3, refused + 3)
+        (4, refused + 4)
     );
     // Under another gateway's name it is not even answered.
     let mut foreign = world.paired(0x2E);
     foreign.gateway = Id::from_uuid(uuid::Uuid::from_u128(0xEE));
     assert!(world.say(&mut link, &foreign).await >= 0x80);
-    assert_eq!(world.count(Metric::RegistrationsRefused), refused + 3);
+    assert_eq!(world.count(Metric::RegistrationsRefused), refused + 4);
 
     assert_eq!(
         world.server.state.store.down_version().await.unwrap(),
@@ -269,6 +268,61 @@ async fn a_refused_registration_is_answered_with_its_reason_and_changes_nothing(
         "nothing has changed"
     );
     assert_eq!(world.meters().await.len(), 1);
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn what_staff_say_of_a_meters_past_is_in_its_binding_unless_the_server_knows_better() {
+    let world = World::new().await;
+    let mut link = world.enter().await;
+    let mut wanted = world.paired(0x2B);
+    wanted.owners[0].only_ever_this_person = true;
+    assert_eq!(world.say(&mut link, &wanted).await, 0);
+    let Down::Delta(delta) = link.hear_down().await else {
+        panic!("a delta")
+    };
+    assert_eq!(delta.bindings.len(), 1);
+    assert!(delta.bindings[0].only_ever_this_person);
+
+    // An older gateway says nothing of it, and that takes nothing back.
+    let mut silent = serde_json::to_value(Control::Register(Box::new(wanted.clone()))).unwrap();
+    silent["owners"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("only_ever_this_person");
+    let code = link.publish(Channel::UpControl, &world.gateway.seal(&silent)).await;
+    assert_eq!(code, 0);
+    eventually("the silent one is counted", async || {
+        world.count(Metric::RegistrationsTaken) == 2
+    })
+    .await;
+    let before = world.server.state.store.down_version().await.unwrap();
+    assert_eq!(u64::try_from(before).unwrap(), delta.version);
+
+    // It is handed on: not only ever the next one's.
+    let next = world.pharmacist.add_member("CP-0002", world.server.store).await;
+    assert!(matches!(link.hear_down().await, Down::Delta(_)), "the new member");
+    let path = format!("/api/v1/bindings/{}/end", delta.bindings[0].id);
+    let ended = world.pharmacist.post(&path, json!({})).await;
+    assert_eq!(ended.status, StatusCode::NO_CONTENT, "{ended:?}");
+    assert!(matches!(link.hear_down().await, Down::Delta(_)), "the binding's end");
+    wanted.owners[0].member = next;
+    wanted.at = world.server.state.clock.now();
+    assert_eq!(world.say(&mut link, &wanted).await, 0);
+    let Down::RegisterRefused(refused) = link.hear_down().await else {
+        panic!("a refusal")
+    };
+    assert_eq!(
+        (refused.meter, refused.reason),
+        (wanted.meter.id, RegisterRefusal::WasAnothers)
+    );
+    wanted.owners[0].only_ever_this_person = false;
+    assert_eq!(world.say(&mut link, &wanted).await, 0);
+    let Down::Delta(delta) = link.hear_down().await else {
+        panic!("a delta")
+    };
+    assert_eq!((delta.bindings.len(), delta.bindings[0].member), (1, next));
+    assert!(!delta.bindings[0].only_ever_this_person);
     world.server.stop().await;
 }
 
@@ -287,7 +341,15 @@ async fn meters_are_listed_for_those_who_may_see_them() {
         "address": "C0:26:DF:00:77:77", "address_type": "public", "kind": "oxygen_saturation", "role": "store_shared",
         "store": world.server.other_store, "model": "Oximeter", "about": { "manufacturer": "Nonin" },
     });
-    elsewhere.create("/api/v1/meters", body).await;
+    elsewhere.create("/api/v1/meters", body.clone()).await;
+    // Again, by somebody who knows less: the answer is the meter as it is registered.
+    let mut bare = body;
+    bare.as_object_mut().unwrap().remove("about");
+    let again = elsewhere.post("/api/v1/meters", bare).await;
+    assert_eq!(
+        (again.status, &again.body["about"]["manufacturer"]),
+        (StatusCode::CREATED, &json!("Nonin"))
+    );
 
     // Page by page, without a gap or a repeat.
     let mut seen = Vec::new();

@@ -429,7 +429,7 @@ impl Link<'_> {
             if let Heard::Publish { topic, id, payload, .. } = self.wire.hear().await {
                 self.wire.send(&puback(id)).await;
                 if topic == self.gateway.topic(Channel::Down) {
-                    return carepost_contract::v1::parse_down(&payload).unwrap();
+                    return carepost_contract::v1::parse_down(&payload).unwrap().message;
                 }
             }
         }

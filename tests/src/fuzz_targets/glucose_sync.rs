@@ -16,9 +16,10 @@ use carepost_gatt::sync::{Action, Event, GlucoseSync, HighWater, Outcome, Policy
 
 use super::script::Script;
 
-/// Most requests of one conversation: count, last, since, all, and a last abort; two more aborts, each with its question
-/// again, when the control point was busy; and one question again that was refused for want of a subscription.
-const MAX_WRITES: usize = 10;
+/// Most requests of one conversation: count, last, since, all, and a last abort; an abort of a count that was not answered;
+/// two more aborts, each with its question again, when the control point was busy; and one question again that was refused
+/// for want of a subscription.
+const MAX_WRITES: usize = 11;
 /// Events of one hostile conversation; what is left of the input is not read.
 const MAX_EVENTS: usize = 2_000;
 /// Conversations with one memory before the last.

@@ -14,6 +14,7 @@ use carepost_domain::reading::{Attribution, Measurement, Place, Reading};
 use carepost_domain::record::{Packet, decode};
 use carepost_domain::time::{FUTURE_TOLERANCE, TimeEvidence, TimeQuality, measured_time};
 use carepost_domain::units::{Concentration, GlucoseLevel, GlucoseUnit, Pressure, PulseRate, TenthsOfPercent};
+use carepost_gatt::glucose::Context;
 use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use chrono_tz::Tz;
 
@@ -210,7 +211,9 @@ fn made_from_bytes(mut script: Script<'_>) {
     let skew_s = i64::from(script.u16().cast_signed());
     let received_ago_s = i64::from(script.u16());
     let raw = script.piece();
-    let context = (!script.is_empty()).then(|| script.rest());
+    let context = (!script.is_empty())
+        .then(|| script.rest())
+        .filter(|context| comes_with(context, kind, raw));
     let bit = |n: u8| selector & (1 << n) != 0;
     let zone = ZONES.get(usize::from(selector >> 6)).copied().unwrap_or(chrono_tz::UTC);
     let quirk = QuirkTable::current().for_bytes_of(&meter);
@@ -276,12 +279,21 @@ fn made_from_bytes(mut script: Script<'_>) {
     }
 }
 
+/// Whether a gateway would keep a context with a record: the context of a glucose record of that number, or one that nobody
+/// can read.
+fn comes_with(context: &[u8], kind: MeterKind, raw: &[u8]) -> bool {
+    kind == MeterKind::Glucose
+        && Context::decode(context).map_or(true, |read| {
+            raw.get(1..3) == Some(read.value.sequence.to_le_bytes().as_slice())
+        })
+}
+
 /// The reading with one thing changed that must not be; `None` where the change would be none.
 fn change_one_thing(reading: &Reading, amount: u64, change: u8, received_key: bool) -> Option<(Reading, u64)> {
     let mut changed = reading.clone();
     let mut nonce = amount;
     let step = i64::try_from(amount % 1_000_000).ok()?.saturating_add(1);
-    match change % 15 {
+    match change % 16 {
         0 => value(&mut changed.measurement, step),
         1 => changed.id = id(u128::from(amount)),
         2 => changed.time.at += TimeDelta::seconds(step),
@@ -328,6 +340,14 @@ fn change_one_thing(reading: &Reading, amount: u64, change: u8, received_key: bo
                 "no-such-meter"
             };
             changed.quirk = Some(id.parse().ok()?);
+        }
+        // The context of another record, or of something that has none.
+        14 => {
+            let [low, high] = match changed.raw.get(1..3) {
+                Some([low, high]) => [*low, *high ^ 0x80],
+                _ => [0, 0],
+            };
+            changed.context_raw = Some(vec![0, low, high]);
         }
         _ => {
             if changed.time.quality == TimeQuality::ReceivedTimeUsed {

@@ -11,7 +11,8 @@ use carepost_contract::limits::{
 use carepost_contract::signed;
 use carepost_contract::topic::Topic;
 use carepost_contract::v1::{
-    Batch, Control, Down, Epoch, Item, ParsedBatch, Receipt, parse_batch, parse_control, parse_down, salvage_batch,
+    Batch, Control, Down, Epoch, Item, ParsedBatch, ParsedDown, Receipt, parse_batch, parse_control, parse_down,
+    salvage_batch,
 };
 use carepost_domain::id::GatewayId;
 use carepost_domain::meter::{Address, MeterRole};
@@ -186,14 +187,20 @@ fn control(payload: &[u8]) {
 }
 
 fn down(payload: &[u8]) {
-    let Ok(message) = parse_down(payload) else { return };
+    let Ok(ParsedDown {
+        message,
+        unknown_meters,
+    }) = parse_down(payload)
+    else {
+        return;
+    };
     assert!(payload.len() <= MAX_PACKET_BYTES);
     let rows = match &message {
         Down::Snapshot(s) => s.members.len() + s.meters.len() + s.bindings.len() + s.grants.len(),
         Down::Delta(d) => d.members.len() + d.meters.len() + d.bindings.len() + d.grants.len(),
         _ => 0,
     };
-    assert!(rows <= MAX_DOWN_ROWS);
+    assert!(rows + unknown_meters <= MAX_DOWN_ROWS);
     is_kept(&message);
 }
 

@@ -13,7 +13,7 @@ use system_tests::wait::wait_for;
 use system_tests::world::{HOME_CUFF, SOON, STORE_CUFF, Setup, World};
 
 /// Longest wait for a recovery: the gateway's pauses between two tries double.
-const RECOVERY: Duration = Duration::from_secs(45);
+pub(crate) const RECOVERY: Duration = Duration::from_secs(45);
 
 async fn opened(setup: Setup) -> (World, Cast) {
     let world = World::start(setup).await.unwrap();

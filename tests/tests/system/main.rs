@@ -3,7 +3,12 @@
 
 mod arrows;
 mod bad_input;
+mod bonds;
+mod cuffs;
+mod home_meter;
+mod host;
 mod journeys;
 mod link;
 mod pairing;
 mod profiles;
+mod refusals;

@@ -37,7 +37,7 @@ fn simulator() -> String {
         text.push_str(&format!(
             "\n[[meters]]\nname = {name:?}\nkind = \"cuff\"\naddress = {address:?}\nlocal_name = \"BP Twin\"\n\
              manufacturer = \"Simulated\"\nmodel = \"SIM-BP3\"\nserial = \"SN-{name}\"\nfirmware = \"1.0\"\n\
-             advertise = \"always\"\nidle_disconnect_ms = 60000\n[meters.security]\nio = {io:?}\ndemands = {demands:?}\n"
+             advertise = \"always\"\n[meters.security]\nio = {io:?}\ndemands = {demands:?}\n"
         ));
     }
     text
@@ -55,14 +55,14 @@ async fn opened() -> (World, StaffPage) {
     (world, staff)
 }
 
-async fn closed(world: World) {
+pub(crate) async fn closed(world: World) {
     let errors = world.error_lines();
     assert!(errors.is_empty(), "no program may log an error: {errors:#?}");
     world.stop().await.unwrap();
 }
 
 /// The six digits on a meter's display, once it shows some.
-async fn display(world: &mut World, meter: &str) -> String {
+pub(crate) async fn display(world: &mut World, meter: &str) -> String {
     let meters = world.meters();
     wait_for("six digits on the meter", SOON, async || {
         Ok(meters.display(meter).await?.shows)
@@ -72,23 +72,21 @@ async fn display(world: &mut World, meter: &str) -> String {
 }
 
 /// Other six digits.
-fn others(digits: &str) -> String {
+pub(crate) fn others(digits: &str) -> String {
     let number: u32 = digits.parse().unwrap();
     format!("{:06}", (number + 1) % 1_000_000)
 }
 
-async fn prompt(staff: &StaffPage, words: &str) -> StaffScreen {
+pub(crate) async fn prompt(staff: &StaffPage, words: &str) -> StaffScreen {
     staff
         .wait_for(words, |screen| screen.name == "running" && screen.says(words))
         .await
         .unwrap()
 }
 
-async fn over(staff: &StaffPage, name: &str) -> StaffScreen {
+pub(crate) async fn over(staff: &StaffPage, name: &str) -> StaffScreen {
     staff
-        .wait_for(name, |screen| {
-            ["failed", "paired", "done"].contains(&screen.name.as_str())
-        })
+        .wait_for(name, |screen| screen.is_over())
         .await
         .inspect(|screen| assert_eq!(screen.name, name, "{}", screen.html))
         .unwrap()
@@ -132,7 +130,7 @@ async fn measure(world: &mut World, meter: &str, systolic: u16) {
 }
 
 /// Meters keep whole seconds: what is measured in the second of the registration counts as before it.
-async fn next_second() {
+pub(crate) async fn next_second() {
     let clock = carepost_daemon::Clock::system();
     let now = clock.now().timestamp();
     wait_for("the next second", SOON, async || {

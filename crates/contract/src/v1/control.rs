@@ -65,6 +65,10 @@ pub struct Owner {
     /// The user slot; absent on meters of one user.
     #[serde(default)]
     pub slot: Option<u8>,
+    /// Staff asked, and nobody else has ever measured with the meter, or in this slot of it: what it has stored is this
+    /// member's, too. Absent from senders that do not ask; then records from before the registration wait for a person.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_ever_this_person: bool,
 }
 
 /// What a registration says that cannot be so.
@@ -96,7 +100,8 @@ pub enum BadRegister {
         /// The meter.
         meter: MeterId,
     },
-    /// A personal meter without an owner, slots on a meter of one user, none on one of several, or one slot twice.
+    /// A personal meter without an owner, slots on a meter of one user, none on one of several, one slot twice, or the slot of
+    /// unknown users.
     #[error("the owners of meter {meter} do not go with its user slots")]
     Slots {
         /// The meter.
@@ -134,7 +139,10 @@ impl Register {
         slots.sort_unstable();
         slots.dedup();
         let each_once = slots.len() == self.owners.len() && !slots.is_empty();
-        let of_the_kind = slots.iter().all(|slot| slot.is_some() == self.meter.multi_user);
+        // A cuff says 255 of a user whom it does not know, who is nobody (page 3, section 2.2).
+        let of_the_kind = slots
+            .iter()
+            .all(|slot| slot.is_some() == self.meter.multi_user && *slot != Some(u8::MAX));
         each_once && of_the_kind
     }
 }

@@ -6,6 +6,7 @@ use carepost_domain::meter::{Binding, Meter};
 use carepost_domain::people::MemberCode;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Epoch, MessageError, parse_sized};
 use crate::limits::MAX_DOWN_ROWS;
@@ -107,6 +108,9 @@ code_enum! {
         UnknownMember = "unknown_member",
         /// The meter, or the slot, is another member's.
         SlotTaken = "slot_taken",
+        /// It was another member's before, so that it has not only ever been this one's. Answered only to a registration that
+        /// says so ([`super::Owner::only_ever_this_person`]).
+        WasAnothers = "was_anothers",
     }
 }
 
@@ -138,20 +142,56 @@ pub struct DownGrant {
     pub includes_history: bool,
 }
 
+/// A down message, as far as this version understands it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedDown {
+    /// The message, without the rows that are not understood.
+    pub message: Down,
+    /// Meters of a snapshot or delta that are not understood: of a kind that a newer server invented, say. This gateway
+    /// works as if they were not registered, and still learns everything else, above all who has withdrawn.
+    pub unknown_meters: usize,
+}
+
+/// What the parser was told to expect.
+const DOWN_MESSAGE: &str = "down message";
+
 /// Parses a down payload.
 ///
 /// # Errors
-/// When it is too large, not a down message, or lists more rows than one part may.
-pub fn parse_down(payload: &[u8]) -> Result<Down, MessageError> {
-    let down: Down = parse_sized(payload, "down message")?;
-    let count = match &down {
-        Down::Snapshot(s) => s.members.len() + s.meters.len() + s.bindings.len() + s.grants.len(),
-        Down::Delta(d) => d.members.len() + d.meters.len() + d.bindings.len() + d.grants.len(),
-        Down::Cursor(_) | Down::RegisterRefused(_) => 0,
+/// When it is too large, not a down message, or lists more rows than one part may. A meter that is not understood is no
+/// error ([`ParsedDown::unknown_meters`]).
+pub fn parse_down(payload: &[u8]) -> Result<ParsedDown, MessageError> {
+    let mut value: Value = parse_sized(payload, DOWN_MESSAGE)?;
+    let rows = match value.get_mut("meters") {
+        Some(Value::Array(rows)) => std::mem::take(rows),
+        _ => Vec::new(),
     };
+    let mut message = serde_json::from_value(value).map_err(|source| MessageError::NotA {
+        expected: DOWN_MESSAGE,
+        source,
+    })?;
+    let (meters, others) = match &mut message {
+        Down::Snapshot(s) => (&mut s.meters, s.members.len() + s.bindings.len() + s.grants.len()),
+        Down::Delta(d) => (&mut d.meters, d.members.len() + d.bindings.len() + d.grants.len()),
+        Down::Cursor(_) | Down::RegisterRefused(_) => {
+            return Ok(ParsedDown {
+                message,
+                unknown_meters: 0,
+            });
+        }
+    };
+    let listed = rows.len();
+    let count = listed + others;
     if count > MAX_DOWN_ROWS {
-        Err(MessageError::TooManyRows { count })
-    } else {
-        Ok(down)
+        return Err(MessageError::TooManyRows { count });
     }
+    meters.extend(
+        rows.into_iter()
+            .filter_map(|row| serde_json::from_value::<Meter>(row).ok()),
+    );
+    let unknown_meters = listed - meters.len();
+    Ok(ParsedDown {
+        message,
+        unknown_meters,
+    })
 }

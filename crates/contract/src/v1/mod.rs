@@ -9,7 +9,9 @@ pub use batch::{
     Batch, BatchError, Item, ItemError, Lane, ParsedBatch, Salvaged, WireReading, parse_batch, salvage_batch,
 };
 pub use control::{Applied, BadRegister, Control, Hello, Owner, Register, parse_control};
-pub use down::{Cursor, Delta, Down, DownGrant, DownMember, RegisterRefusal, RegisterRefused, Snapshot, parse_down};
+pub use down::{
+    Cursor, Delta, Down, DownGrant, DownMember, ParsedDown, RegisterRefusal, RegisterRefused, Snapshot, parse_down,
+};
 pub use receipt::{Receipt, Rejected, Rejection, Settled};
 
 use serde::{Deserialize, Serialize};

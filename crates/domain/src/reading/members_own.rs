@@ -183,7 +183,7 @@ pub fn judge_oxygen_saturation(m: &SpotCheck) -> Result<Judged, Reason> {
     if status.any(doubts) {
         flags.push(Flag::Questionable);
     }
-    if sensor.any(SensorStatus::POOR_SIGNAL) {
+    if sensor.any(SensorStatus::POOR_SIGNAL | SensorStatus::SENSOR_DISPLACED) {
         flags.push(Flag::PoorSignal);
     }
     Ok(Judged {

@@ -57,6 +57,8 @@ fn frames_that_are_not_what_they_claim_are_refused() {
         // Big-endian tails: nonsense pulse, sensible when reversed; a pulse of 80 is a zero when read as it should be.
         ("56710049000000EA07080B1438000041010000", Reason::ByteOrderSuspected),
         ("56710049000000EA07080B1438000050010000", Reason::ByteOrderSuspected),
+        // A pulse of 129 is 0.00000256 when read as it should be, which is neither a pulse nor none.
+        ("56710049000000EA07080B1438000081010004", Reason::ByteOrderSuspected),
         // kPa sent as mmHg.
         ("00BDF00B009FF0", Reason::Implausible),
         // Systolic not above diastolic.
@@ -220,6 +222,8 @@ fn a_saturation_says_how_far_the_oximeter_trusts_it() {
         spot("06620048000040200000").unwrap().flags,
         [Flag::Questionable, Flag::PoorSignal]
     );
+    // The sensor has slipped (bit 13).
+    assert_eq!(spot("0462004800002000").unwrap().flags, [Flag::PoorSignal]);
     // An early estimate; calibrating.
     for status in ["4000", "0010"] {
         let flags = spot(&format!("0262004800{status}")).unwrap().flags;
@@ -260,6 +264,14 @@ fn an_oximeter_without_a_clock_says_so() {
     let raw = bytes("1162004800EA070A0F0C0000");
     let record = decode(&packet(uuid16::PLX_SPOT_CHECK, &raw)).unwrap();
     assert_eq!(record.meter_time, MeterTime::Unset);
+    // A date that stands still tells no records apart.
+    assert!(record.received_key);
+    let later = Packet {
+        received_at: DateTime::UNIX_EPOCH + chrono::TimeDelta::weeks(3),
+        nonce: 6,
+        ..packet(uuid16::PLX_SPOT_CHECK, &raw)
+    };
+    assert_ne!(decode(&later).unwrap().id, record.id);
     let raw = bytes("0162004800EA070A0F0C0000");
     let record = decode(&packet(uuid16::PLX_SPOT_CHECK, &raw)).unwrap();
     assert!(matches!(record.meter_time, MeterTime::Local { .. }));

@@ -6,15 +6,17 @@ use carepost_domain::quirks::{ClockSource, DecodeQuirks, Support, TalkQuirks, Wr
 use carepost_domain::reading::Flag;
 use carepost_domain::time::{MeterTime, TimeEvidence, measured_time};
 use carepost_domain::units::{Pressure, PulseRate};
+use carepost_gatt::{Decimal, MedFloat};
 use chrono::{DateTime, Utc};
 
-use crate::support::{entry_around, entry_of, hex, meter, pressure, quirks_of, read, reason};
+use crate::support::{entry_around, entry_of, hex, meter, pressure, quirks_of, read, reason, to_hex};
 
 fn cuff(manufacturer: &str, model: &str) -> carepost_domain::meter::Meter {
     meter(MeterKind::BloodPressure, manufacturer, model)
 }
 
-/// The three rows of `vectors.csv` with quirk `beurer_be_tail`, and a pulse of 80, which is a zero when read as it should be.
+/// The three rows of `vectors.csv` with quirk `beurer_be_tail`, and every pulse that a cuff can count: read in the order of
+/// the specification some are a zero, some too small to be seen in thousandths, and some a plausible other number.
 #[test]
 fn beurer_bm85() {
     let bm85 = cuff("BEURER GmbH", "BM85");
@@ -42,12 +44,56 @@ fn beurer_bm85() {
         0,
         &[Flag::IrregularPulse],
     );
-    check("56760050000000EA07080B141B000050000000", [118, 80], 80, 0, &[]);
+    for pulse in 30..=250 {
+        let packet = |tail: &str| format!("56710049000000EA07080B143800{pulse:04X}{tail}");
+        check(&packet("010000"), [113, 73], pulse, 1, &[]);
+        check(&packet("000004"), [113, 73], pulse, 0, &[Flag::IrregularPulse]);
+        check(&packet("010001"), [113, 73], pulse, 1, &[Flag::BodyMovement]);
+    }
     // Too short for the user id that the flags do not announce.
     assert_eq!(
         reason(read(&bm85, &hex("56710049000000EA07080B14380000410100"), None)),
         Reason::Undecodable
     );
+}
+
+/// A byte too many is no proof: what is a pulse by the specification, and none by the other order, stays a reading.
+#[test]
+fn a_standard_tail_with_a_byte_too_many_is_a_reading() {
+    for (exponent, per_min) in (30..=250).flat_map(|pulse| [(0_i8, pulse), (-1, pulse)]) {
+        let number = MedFloat::Number(Decimal::new(
+            if exponent == 0 { per_min } else { per_min * 10 },
+            i32::from(exponent),
+        ));
+        let tail = number.to_sfloat(Some(exponent)).unwrap().to_le_bytes();
+        let packet = format!("56710049000000EA07080B143800{}040000", to_hex(&tail));
+        let record = read(&cuff("", ""), &hex(&packet), None);
+        // The one number that is as plausible backwards: 128.0 against 245. Nobody can tell, so a person is asked.
+        if (exponent, per_min) == (-1, 128) {
+            assert_eq!(reason(record), Reason::ByteOrderSuspected, "{packet}");
+            continue;
+        }
+        assert_eq!(record.clone().unwrap().judged.unwrap().flags, [Flag::IrregularPulse]);
+        let expected = PulseRate::from_milli_per_min(per_min * 1_000);
+        assert_eq!(pressure(record).pulse, Some(expected), "{packet}");
+    }
+}
+
+/// With a user id that the flags announce there is no byte too many: what gives the order away is a zero that no cuff writes.
+#[test]
+fn a_zero_with_an_exponent_gives_the_order_away() {
+    for (tail, expected) in [
+        ("0040010000", Err(Reason::ByteOrderSuspected)),
+        ("0050010000", Err(Reason::ByteOrderSuspected)),
+        ("0090010000", Err(Reason::ByteOrderSuspected)),
+        // No pulse, by a cuff that counts in tenths or in whole numbers.
+        ("00F0010000", Ok(())),
+        ("0000010000", Ok(())),
+    ] {
+        let packet = format!("5E710049000000EA07080B143800{tail}");
+        let judged = read(&cuff("", ""), &hex(&packet), None).unwrap().judged;
+        assert_eq!(judged.map(|_| ()), expected, "{packet}");
+    }
 }
 
 #[test]

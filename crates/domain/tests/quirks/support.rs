@@ -67,6 +67,10 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
     parse_hex(text).unwrap()
 }
 
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
 /// Why a packet is no reading.
 pub(crate) fn reason(record: Result<Record, Reason>) -> Reason {
     match record {

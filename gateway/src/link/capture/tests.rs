@@ -51,7 +51,8 @@ impl Rig {
         let opened = Message::Opened {
             link,
             meter: Arc::new(meter.clone()),
-            at: self.bench.clock.monotonic(),
+            not_before: self.bench.clock.monotonic(),
+            stood: self.bench.clock.monotonic(),
         };
         self.take(vec![opened]).await;
         link
@@ -228,6 +229,7 @@ async fn a_cuff_without_a_clock_shows_an_anonymous_reading_only_when_it_came_alo
     for (records, end, shown) in [
         (1, LinkEnd::Clean, vec![ReadingState::NotKept]),
         (2, LinkEnd::Clean, vec![]),
+        (1, LinkEnd::HungUp, vec![]),
         (1, LinkEnd::Unclean, vec![]),
     ] {
         let mut rig = Rig::new().await;
@@ -309,7 +311,8 @@ async fn the_task_ends_when_the_links_do() {
             .send(Message::Opened {
                 link,
                 meter,
-                at: Duration::ZERO,
+                not_before: Duration::ZERO,
+                stood: Duration::ZERO,
             })
             .await
             .unwrap();
@@ -472,4 +475,54 @@ async fn asking_again_after_a_full_disk_still_keeps_what_was_shown() {
     rig.bench.desk.keep_until_confirmed(view.sitting).await.unwrap();
     rig.bench.settle().await;
     assert_eq!(rig.status().await.sealed, 1);
+}
+
+/// A link that was made from one instant to another, in seconds from now, which have passed when this returns.
+async fn made(rig: &mut Rig, meter: &Meter, seconds: u64) -> (LinkId, Duration) {
+    let link = rig.bench.link_unread(meter).await;
+    let not_before = rig.bench.clock.monotonic();
+    rig.bench.hands.advance(Duration::from_secs(seconds));
+    (link, not_before)
+}
+
+#[tokio::test]
+async fn who_sits_down_while_a_link_is_being_made_is_not_taken_for_the_person_at_the_meter() {
+    let mut rig = Rig::new().await;
+    let (link, not_before) = made(&mut rig, &store_cuff(), 1).await;
+    rig.sit(&alice_sits()).await;
+    let opened = Message::Opened {
+        link,
+        meter: Arc::new(store_cuff()),
+        not_before,
+        stood: rig.bench.clock.monotonic(),
+    };
+    rig.take(vec![opened]).await;
+    rig.clock(link, LinkClock::Unknown).await;
+    rig.hear(link, pressure(150, None, None)).await;
+    rig.close(link).await;
+    assert_eq!((rig.states(), rig.status().await.spooled), (vec![], 0));
+    assert_eq!(rig.counted(Counter::OutsideSitting).await, 1);
+}
+
+#[tokio::test]
+async fn who_sits_down_while_a_link_is_being_made_casts_doubt_on_what_the_one_before_measured() {
+    let mut rig = Rig::new().await;
+    rig.sit(&alice_sits()).await;
+    let raw = rig.now();
+    let sitting = rig.bench.desk.current().unwrap().sitting;
+    rig.bench.desk.end(sitting).await.unwrap();
+    let (link, not_before) = made(&mut rig, &store_cuff(), 1).await;
+    rig.sit(&Who::Anonymous).await;
+    let opened = Message::Opened {
+        link,
+        meter: Arc::new(store_cuff()),
+        not_before,
+        stood: rig.bench.clock.monotonic(),
+    };
+    rig.take(vec![opened]).await;
+    // Nobody has read its clock, which may be wrong by as much as lies between the two.
+    rig.clock(link, LinkClock::Unknown).await;
+    rig.hear(link, raw).await;
+    assert_eq!(rig.status().await.spooled, 0);
+    assert_eq!(rig.counted(Counter::OutsideSitting).await, 1);
 }

@@ -3,15 +3,16 @@
 use btleplug::api::{Characteristic, Peripheral as _, WriteType};
 use carepost_domain::quirks::{ClockSource, WriteClock};
 use carepost_domain::time::{MeterTime, local_to_utc};
-use carepost_gatt::current_time::{AdjustReason, CurrentTime};
+use carepost_gatt::current_time::CurrentTime;
 use carepost_gatt::{DateTime as GattDateTime, uuid16};
-use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::Session;
 use crate::admit::chain;
 use crate::link::capture::Message;
 use crate::link::{LinkFault, within};
+use crate::meter_clock::Layout;
 use crate::spool::{LinkClock, Look};
 
 /// Services in which meters keep a Date Time (2A08): Roche puts it into the glucose service (page 3, section 2.5).
@@ -22,9 +23,9 @@ impl Session {
     /// clock is known, or known to be unknown. A meter without a clock, or with one that cannot be read, is no error.
     pub(super) async fn settle_clock(&mut self) -> Result<(), LinkFault> {
         let clock = self.read_clock().await?;
-        let last = self.parts.link.spool.last_look(self.link).await?;
+        let last = self.parts.link.spool.last_look(self.open.link).await?;
         self.send(Message::Clock {
-            link: self.link,
+            link: self.open.link,
             clock,
             last,
         })
@@ -53,7 +54,7 @@ impl Session {
         // The meter looked at its clock somewhere between question and answer.
         let took = TimeDelta::from_std(clock.monotonic().saturating_sub(asked)).unwrap_or_default();
         let middle = asked_at + took / 2;
-        let shown = layout.decode(&bytes).and_then(|shown| shown.skew(middle, zone));
+        let shown = Shown::of(layout, &bytes).and_then(|shown| shown.skew(middle, zone));
         if self.talk.write_clock == WriteClock::Sync && trust.is_trusted() {
             self.write_clock(&characteristic, layout).await?;
         }
@@ -108,44 +109,6 @@ impl Session {
     }
 }
 
-/// How a meter's clock is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    /// 2A2B.
-    CurrentTime,
-    /// 2A08.
-    DateTime,
-}
-
-impl Layout {
-    fn decode(self, bytes: &[u8]) -> Option<Shown> {
-        match self {
-            Self::CurrentTime => Shown::of_current_time(bytes),
-            Self::DateTime => Shown::of_date_time(bytes),
-        }
-    }
-
-    /// An instant as a clock of a zone shows it.
-    fn encode(self, at: DateTime<Utc>, zone: Tz) -> Option<Vec<u8>> {
-        let local = at.with_timezone(&zone).naive_local();
-        let time = GattDateTime::from_as_if_utc_ms(local.and_utc().timestamp_millis())?;
-        match self {
-            Self::DateTime => time.encode().ok(),
-            Self::CurrentTime => {
-                let day = u8::try_from(local.weekday().number_from_monday()).ok();
-                let shown = CurrentTime {
-                    time,
-                    day_of_week: day,
-                    fractions256: 0,
-                    // Set by a person's gateway, which is neither of the network's references.
-                    adjust: AdjustReason(1),
-                };
-                shown.encode().ok()
-            }
-        }
-    }
-}
-
 /// What a meter's clock showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shown {
@@ -154,6 +117,13 @@ struct Shown {
 }
 
 impl Shown {
+    fn of(layout: Layout, bytes: &[u8]) -> Option<Self> {
+        match layout {
+            Layout::CurrentTime => Self::of_current_time(bytes),
+            Layout::DateTime => Self::of_date_time(bytes),
+        }
+    }
+
     fn of_current_time(bytes: &[u8]) -> Option<Self> {
         let decoded = CurrentTime::decode(bytes).ok()?.value;
         Some(Self {
@@ -169,7 +139,8 @@ impl Shown {
         })
     }
 
-    /// Gateway minus meter; nothing if the meter's clock was never set or shows no date.
+    /// Gateway minus meter; nothing if the meter's clock was never set or shows no date. Which of a meter's clocks it is, where
+    /// records come with an offset from a base clock, shows only when a record is dated (`docs/decisions/0012-which-clock-was-read.md`).
     fn skew(self, gateway: DateTime<Utc>, zone: Tz) -> Option<TimeDelta> {
         let MeterTime::Local { local, .. } = MeterTime::from_gatt(Some(&self.time), None) else {
             return None;
@@ -207,7 +178,7 @@ mod tests {
     fn what_is_written_into_a_clock_is_what_is_read_back() {
         for layout in [Layout::CurrentTime, Layout::DateTime] {
             let bytes = layout.encode(at(5), ZONE).unwrap();
-            let seen = layout.decode(&bytes).unwrap().skew(at(5), ZONE);
+            let seen = Shown::of(layout, &bytes).unwrap().skew(at(5), ZONE);
             assert_eq!(seen, Some(TimeDelta::zero()), "{layout:?}");
         }
     }

@@ -45,12 +45,12 @@ impl Session {
                                 within(link.settings.operation_ms, "write to the control point", write).await
                             {
                                 tracing::debug!(meter.id = %self.meter.id, error = chain(&fault), "control point refused");
-                                next.extend(sync.handle(
-                                    elapsed(),
-                                    Event::WriteFailed {
-                                        att_error: att_error(&chain(&fault)),
-                                    },
-                                ));
+                                let code = att_error(&chain(&fault));
+                                if code.is_none() {
+                                    // No answer of the protocol's, such as for a bond that the meter has lost.
+                                    self.refused = Some(chain(&fault));
+                                }
+                                next.extend(sync.handle(elapsed(), Event::WriteFailed { att_error: code }));
                             }
                         }
                         Action::Finished(how) => outcome = Some(how),
@@ -59,6 +59,9 @@ impl Session {
                 actions = next;
             }
             if let Some(outcome) = outcome {
+                if !matches!(outcome, Outcome::Aborted { .. }) {
+                    self.refused = None;
+                }
                 self.note_outcome(&outcome, revision).await?;
                 return Ok(collected(&outcome));
             }

@@ -1,31 +1,49 @@
 //! Notification sessions that outlive their links: some cuffs forget their bond when a subscription is taken back (page 3,
-//! section 3.2), so that the same process keeps the same `Peripheral` and its stream open, and the Bluetooth service takes
-//! the subscription up again as soon as the next link stands.
+//! section 3.2), and a bonded meter that has hung up by itself has its subscription on still, whatever is done here. Then
+//! the same process keeps the same `Peripheral` and its stream open, and the Bluetooth service takes the subscription up
+//! again as soon as the next link stands, before the meter's first indication.
 
-use btleplug::api::{Characteristic, Peripheral as _, ValueNotification};
+use std::sync::Arc;
+use std::time::Duration;
+
+use btleplug::api::{Characteristic, Peripheral as _};
 use btleplug::platform::Peripheral;
-use carepost_domain::meter::MeterKind;
+use carepost_daemon::Clock;
+use carepost_domain::meter::{Meter, MeterKind};
 use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::mpsc;
 
-use super::{Session, SessionParts, TAKE, Values};
+use super::opening::{Open, Value};
+use super::{Session, SessionParts, TAKE, Values, as_known};
 use crate::admit::chain;
-use crate::link::{LinkFault, within};
-use crate::spool::Disposition;
+use crate::link::capture::Message;
+use crate::link::connect::is_in_progress;
+use crate::link::{LinkFault, LinkParts, within};
+use crate::spool::{Disposition, LinkEnd};
 
-/// A session without a link.
+/// A handle with its stream, between links.
 pub(in crate::link) struct Kept {
-    peripheral: Peripheral,
-    values: Values,
+    pub(super) peripheral: Peripheral,
+    pub(super) values: Values,
+    /// The Bluetooth service has a notification session of ours for it.
+    pub(super) stands: bool,
+    /// The session is never given up, so that no other adapter may read the meter.
+    pub(super) for_good: bool,
     /// What it heard since the last link.
-    early: Vec<ValueNotification>,
+    early: Vec<Value>,
+    /// When it had heard nothing yet, by the monotonic clock.
+    since: Duration,
 }
 
 impl Kept {
-    pub(super) fn new(peripheral: Peripheral, values: Values, early: Vec<ValueNotification>) -> Self {
+    pub(super) fn new(peripheral: Peripheral, values: Values, clock: &Clock) -> Self {
         Self {
             peripheral,
             values,
-            early,
+            stands: false,
+            for_good: false,
+            early: Vec::new(),
+            since: clock.monotonic(),
         }
     }
 
@@ -34,21 +52,77 @@ impl Kept {
         self.peripheral.clone()
     }
 
+    /// Whether it binds the meter to its adapter.
+    pub(in crate::link) fn is_for_good(&self) -> bool {
+        self.for_good
+    }
+
     /// Takes what the stream holds, which would fill memory otherwise, and says whether the meter sent something: then it
     /// is connected without our doing.
-    pub(in crate::link) fn drain(&mut self) -> bool {
+    pub(in crate::link) fn drain(&mut self, clock: &Clock) -> bool {
+        let (received_at, heard) = (clock.now(), clock.monotonic());
         while self.early.len() < TAKE {
             match self.values.next().now_or_never() {
-                Some(Some(value)) => self.early.push(value),
+                Some(Some(value)) => {
+                    if let Some((characteristic, raw)) = as_known(value) {
+                        self.early.push(Value {
+                            characteristic,
+                            raw,
+                            received_at,
+                            heard,
+                        });
+                    }
+                }
                 Some(None) | None => break,
             }
         }
+        if self.early.is_empty() {
+            self.since = heard;
+        }
+        self.has_heard()
+    }
+
+    /// Whether something waits to be written down.
+    pub(super) fn has_heard(&self) -> bool {
         !self.early.is_empty()
     }
 
-    /// The parts, for the next link; nothing was missed meanwhile.
-    pub(super) fn resume(self) -> (Peripheral, Values, Vec<ValueNotification>, bool) {
-        (self.peripheral, self.values, self.early, true)
+    /// When it had heard nothing yet.
+    pub(super) fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// What it heard, to be written down now.
+    pub(super) fn take_early(&mut self) -> Vec<Value> {
+        std::mem::take(&mut self.early)
+    }
+
+    /// Writes down what was heard, if anything was, as a link of its own that the meter ended. To be called when nobody will
+    /// listen any more.
+    pub(in crate::link) async fn write_down(
+        &mut self,
+        link: &LinkParts,
+        packets: &mpsc::Sender<Message>,
+        meter: &Arc<Meter>,
+    ) -> Result<(), LinkFault> {
+        while self.drain(&link.clock) {
+            let open = Open::new(link, packets, meter, self.since, self.since).await?;
+            for value in self.take_early() {
+                open.hand_on(value).await?;
+            }
+            // A stop of the program waits for the capture task, which has it in its queue.
+            drop(open.close(LinkEnd::HungUp));
+        }
+        Ok(())
+    }
+}
+
+/// Whether meters of a kind send what they have as soon as they may.
+pub(super) fn sends_by_itself(kind: MeterKind) -> bool {
+    match kind {
+        MeterKind::BloodPressure | MeterKind::Weight | MeterKind::Temperature | MeterKind::OxygenSaturation => true,
+        // Nothing flows before it is asked for.
+        MeterKind::Glucose => false,
     }
 }
 
@@ -70,6 +144,8 @@ pub(super) async fn subscribe_early(parts: &SessionParts, kind: MeterKind, perip
     };
     match within(limit, "subscribe before the link", peripheral.subscribe(&found)).await {
         Ok(()) => true,
+        // Without a link nothing is under way but a session of ours that waits for the next one.
+        Err(fault) if is_in_progress(&chain(&fault)) => true,
         Err(fault) => {
             tracing::debug!(error = chain(&fault), "no subscription before the link");
             false
@@ -88,11 +164,15 @@ pub(super) fn find(peripheral: &Peripheral, service: u16, characteristic: u16) -
 }
 
 impl Session {
-    /// A meter whose session was kept has its subscription on while nobody here holds that session, such as after a
+    /// A meter whose subscription was left on, while nobody here held its session when the link came, such as after a
     /// restart: what it sent on this link before we subscribed again is lost.
     pub(super) async fn note_gap_of_lost_session(&mut self) -> Result<(), LinkFault> {
         let spool = self.parts.link.spool.clone();
-        if !self.talk.keep_session || !spool.keeps_session(self.meter.id).await? {
+        if self.stands || !spool.keeps_session(self.meter.id).await? {
+            return Ok(());
+        }
+        // A meter keeps subscriptions with the bond, and without one it forgets them.
+        if !self.talk.keep_session && self.parts.is_bonded().await != Some(true) {
             return Ok(());
         }
         tracing::error!(meter.id = %self.meter.id, "a reading may be lost: check the cuff's own memory");
@@ -102,6 +182,19 @@ impl Session {
                 Ok(())
             }
             other => Ok(other?),
+        }
+    }
+
+    /// Notes whether the meter's subscription may be on while there is no link.
+    pub(super) async fn note_session(&mut self, left_on: bool) {
+        let spool = self.parts.link.spool.clone();
+        let noted = if left_on {
+            spool.set_keeps_session(self.meter.id).await
+        } else {
+            spool.forget_kept_session(self.meter.id).await
+        };
+        if let Err(error) = noted {
+            tracing::warn!(meter.id = %self.meter.id, error = chain(&error), "whether its session is kept is not noted");
         }
     }
 }

@@ -138,10 +138,15 @@ impl Story {
 
     /// From a failure to the end: the device is removed, the adapter given back.
     fn cleared(&mut self, actions: &[Action], failure: Failure) {
+        self.abandoned(actions, failure, true, true);
+    }
+
+    /// The meter is left alone in this way, and then it is over.
+    fn abandoned(&mut self, actions: &[Action], failure: Failure, pairing: bool, remove: bool) {
         let abandon = self.start(Operation::Abandon {
             path: Some(PATH.to_owned()),
-            pairing: true,
-            remove: true,
+            pairing,
+            remove,
         });
         assert_eq!(actions.last(), Some(&abandon));
         assert_eq!(self.done(Done::Abandoned), [Action::Release]);
@@ -318,13 +323,78 @@ fn forgetting_removes_the_device_or_finds_nothing_to_remove() {
     story.turn();
     let actions = story.done(Done::Looked(Some(known(true))));
     assert_eq!(actions, [story.start(Operation::Remove(PATH.to_owned()))]);
-    assert_eq!(story.done(Done::Removed), [Action::Release]);
+    let look = Operation::Look(request(Goal::Forget).address);
+    assert_eq!(story.done(Done::Removed), [story.start(look)]);
+    assert_eq!(story.done(Done::Looked(None)), [Action::Release]);
     assert_eq!(story.outcome(), Some(Outcome::Forgotten));
 
     let mut story = Story::new(Goal::Forget);
     story.turn();
     assert_eq!(story.done(Done::Looked(None)), [Action::Release]);
     assert_eq!(story.outcome(), Some(Outcome::Forgotten));
+}
+
+#[test]
+fn forgetting_removes_the_bond_of_every_adapter_and_leaves_what_has_none() {
+    let mut story = Story::new(Goal::Forget);
+    story.turn();
+    for _ in 0..2 {
+        let actions = story.done(Done::Looked(Some(known(true))));
+        assert_eq!(actions, [story.start(Operation::Remove(PATH.to_owned()))]);
+        story.done(Done::Removed);
+    }
+    // Another program hears it advertise.
+    assert_eq!(story.done(Done::Looked(Some(known(false)))), [Action::Release]);
+    assert_eq!(story.outcome(), Some(Outcome::Forgotten));
+}
+
+#[test]
+fn a_bond_that_cannot_be_forgotten_is_not_tried_for_ever() {
+    let mut story = Story::new(Goal::Forget);
+    story.turn();
+    for _ in 0..MAX_ADAPTERS {
+        story.done(Done::Looked(Some(known(true))));
+        story.done(Done::Removed);
+    }
+    let actions = story.done(Done::Looked(Some(known(true))));
+    story.abandoned(&actions, Failure::Other, false, false);
+}
+
+#[test]
+fn a_meter_that_leaves_for_good_after_its_pairing_keeps_its_bond_and_is_what_it_advertised() {
+    for late in [false, true] {
+        let mut story = Story::pairing();
+        story.done(Done::Paired);
+        story.done(Done::Trusted);
+        let recall = Operation::Recall(PATH.to_owned());
+        let actions = if late {
+            story.now += READ_LIMIT;
+            story.tell(Event::Tick)
+        } else {
+            story.done(Done::Failed(Failure::NotConnected))
+        };
+        assert_eq!(actions, [story.start(recall)]);
+        let actions = story.done(Done::Read(details(false)));
+        assert_eq!(actions, [story.start(Operation::Disconnect(PATH.to_owned()))]);
+        story.done(Done::Disconnected);
+        assert_eq!(story.outcome(), Some(Outcome::Paired(Box::new(details(false)))));
+    }
+}
+
+#[test]
+fn a_new_bond_is_kept_when_nothing_is_known_of_the_meter_and_goes_when_the_meter_has_none() {
+    let mut story = Story::pairing();
+    story.done(Done::Paired);
+    story.done(Done::Trusted);
+    story.done(Done::Failed(Failure::NotConnected));
+    let actions = story.done(Done::Failed(Failure::NoAnswer));
+    story.abandoned(&actions, Failure::NoAnswer, false, false);
+
+    let mut story = Story::pairing();
+    story.done(Done::Paired);
+    story.done(Done::Trusted);
+    let actions = story.done(Done::Failed(Failure::BondLost));
+    story.abandoned(&actions, Failure::BondLost, false, true);
 }
 
 #[test]

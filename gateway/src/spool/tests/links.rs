@@ -133,6 +133,40 @@ async fn every_meter_that_sends_by_itself_may_have_a_gap() {
 }
 
 #[tokio::test]
+async fn a_meter_that_hangs_up_right_after_its_record_has_no_gap_and_no_only_record() {
+    let bench = Bench::new().await;
+    let cuff = plain_cuff();
+    let link = bench.link(&cuff).await;
+    bench.heard(link, &cuff, pressure(120, None, None)).await;
+    bench.spool.close_link(link, LinkEnd::HungUp, at(1)).await.unwrap();
+    let status = of(&bench, &cuff).await;
+    assert_eq!((status.possible_gaps, status.interrupted), (0, 0));
+    // Nobody knows whether it is of today.
+    bench.settle().await;
+    assert_eq!(of(&bench, &cuff).await.quarantined.get("time_unknown"), Some(&1));
+}
+
+#[tokio::test]
+async fn a_session_is_kept_until_it_is_given_up_and_a_link_that_failed_says_why() {
+    let bench = Bench::new().await;
+    let cuff = plain_cuff();
+    bench.link(&cuff).await;
+    bench.spool.forget_kept_session(cuff.id).await.unwrap();
+    for _ in 0..2 {
+        bench.spool.set_keeps_session(cuff.id).await.unwrap();
+        assert!(bench.spool.keeps_session(cuff.id).await.unwrap());
+    }
+    bench.spool.forget_kept_session(cuff.id).await.unwrap();
+    assert!(!bench.spool.keeps_session(cuff.id).await.unwrap());
+    bench.spool.note_failure(cuff.id, "Not paired").await.unwrap();
+    let status = of(&bench, &cuff).await;
+    assert_eq!(
+        (status.last_failure.as_deref(), status.connect_failures),
+        (Some("Not paired"), 0)
+    );
+}
+
+#[tokio::test]
 async fn what_a_meter_says_of_itself_and_what_went_wrong_with_it_is_in_the_status() {
     let bench = Bench::new().await;
     let cuff = plain_cuff();

@@ -1,5 +1,6 @@
 //! Every use case of the spool, and what is left of it after a stop at any point.
 
+mod batches;
 mod consent;
 mod contexts;
 mod delivery;

@@ -1,5 +1,6 @@
 use carepost_contract::v1::{Delta, Owner, Register, RegisterRefusal};
 use carepost_domain::id::GatewayId;
+use chrono::TimeDelta;
 
 use crate::spool::{MAX_REGISTRATIONS, RegistrationError};
 use crate::testing::*;
@@ -15,6 +16,7 @@ fn of_alice() -> Register {
         owners: vec![Owner {
             member: alice(),
             slot: None,
+            only_ever_this_person: false,
         }],
         at: noon(),
     }
@@ -78,6 +80,40 @@ async fn what_the_server_knew_before_is_sent_once_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_known_meter_is_described_until_the_copy_shows_it_and_for_a_week_at_most() {
+    let bench = bench().await;
+    bench.spool.apply_delta(&delta(&bench, true), noon()).await.unwrap();
+    let mut renamed = of_alice();
+    renamed.meter.about.manufacturer = "i-SENS".into();
+    let mut vouched = of_alice();
+    vouched.owners[0].only_ever_this_person = true;
+    for register in [renamed, vouched] {
+        bench.spool.put_registration(&register).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(to_send(&bench).await, std::slice::from_ref(&register));
+            // Of something else.
+            bench.spool.apply_delta(&delta(&bench, true), noon()).await.unwrap();
+        }
+        let mut news = delta(&bench, true);
+        news.meters = vec![register.meter.clone()];
+        news.bindings[0].only_ever_this_person = register.owners[0].only_ever_this_person;
+        bench.spool.apply_delta(&news, noon()).await.unwrap();
+        assert_eq!(bench.spool.registrations().await.unwrap(), []);
+    }
+    let mut never_shown = of_alice();
+    never_shown.meter.model = "Another".into();
+    bench.spool.put_registration(&never_shown).await.unwrap();
+    for (days, left) in [(7, 1), (8, 1), (8, 0)] {
+        let sent = bench
+            .spool
+            .registrations_to_send(noon() + TimeDelta::days(days))
+            .await
+            .unwrap();
+        assert_eq!(sent.len(), left, "{days}");
+    }
+}
+
+#[tokio::test]
 async fn it_survives_a_restart() {
     let bench = bench().await;
     bench.spool.put_registration(&of_alice()).await.unwrap();
@@ -86,6 +122,28 @@ async fn it_survives_a_restart() {
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].register, of_alice());
     assert_eq!((kept[0].sent_at, kept[0].refused), (None, None));
+}
+
+#[tokio::test]
+async fn what_staff_say_of_the_past_survives_and_an_older_row_says_nothing_of_it() {
+    let bench = bench().await;
+    let mut only_ever = of_alice();
+    only_ever.owners[0].only_ever_this_person = true;
+    bench.spool.put_registration(&only_ever).await.unwrap();
+    let bench = bench.reopen().await;
+    assert_eq!(to_send(&bench).await, [only_ever]);
+    // A row of a program that did not ask.
+    let mut old = serde_json::to_value(of_alice()).unwrap();
+    assert!(old["owners"][0].get("only_ever_this_person").is_none());
+    old["at"] = serde_json::json!(noon());
+    let mut tx = bench.spool.begin("test").await.unwrap();
+    sqlx::query("UPDATE registrations SET body = $1")
+        .bind(old.to_string())
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(to_send(&bench).await, [of_alice()]);
 }
 
 #[tokio::test]

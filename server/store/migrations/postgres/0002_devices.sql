@@ -5,7 +5,8 @@
 -- columns and narrow the checks again.
 
 -- `described_at`: when the gateway learnt what a meter says about itself; an older word changes nothing. `last_seen`: the
--- newest capture of a reading that was stored.
+-- newest capture of a reading that was stored since; what was stored before is not searched for it, because that would hold
+-- up a large table, so that a meter is "never seen" until its next batch.
 ALTER TABLE meter
     ADD COLUMN manufacturer TEXT NOT NULL DEFAULT '',
     ADD COLUMN serial TEXT NOT NULL DEFAULT '',
@@ -50,7 +51,3 @@ ALTER TABLE reading
     )) NOT VALID;
 
 CREATE INDEX meter_listing ON meter (model, address, id);
-
--- What the readings say; later it is kept with each batch.
-UPDATE meter SET last_seen = seen.at
-FROM (SELECT meter, MAX(captured_at) AS at FROM reading GROUP BY meter) AS seen WHERE seen.meter = meter.id;

@@ -9,7 +9,7 @@
 PRAGMA defer_foreign_keys = ON;
 
 -- `described_at`: when the gateway learnt what a meter says about itself; an older word changes nothing. `last_seen`: the
--- newest capture of a reading that was stored.
+-- newest capture of a reading that was stored since; what was stored before is not searched for it, as with PostgreSQL.
 CREATE TABLE meter_before AS SELECT * FROM meter;
 DROP TABLE meter;
 CREATE TABLE meter (
@@ -119,7 +119,3 @@ FROM reading;
 DROP TABLE reading;
 ALTER TABLE reading_next RENAME TO reading;
 CREATE INDEX reading_member ON reading (member, measured_at, id);
-
--- What the readings say; later it is kept with each batch.
-UPDATE meter SET last_seen = seen.at
-FROM (SELECT meter, MAX(captured_at) AS at FROM reading GROUP BY meter) AS seen WHERE seen.meter = meter.id;

@@ -46,6 +46,8 @@ pub struct MeterOwner {
     pub member: MemberId,
     /// The user slot; `None` exactly on single-user meters.
     pub slot: Option<u8>,
+    /// Staff said that nobody else has ever measured with the meter, or in this slot of it.
+    pub only_ever_this_person: bool,
 }
 
 /// What a registration changed.
@@ -57,6 +59,8 @@ pub struct Registered {
     pub described: bool,
     /// Bindings that were made.
     pub bound: usize,
+    /// Bindings that were there, and of whose owners it was said only now that nobody else has ever used the meter.
+    pub vouched: usize,
 }
 
 impl Registered {

@@ -31,6 +31,9 @@ macro_rules! meter_columns {
 
 pub(super) use meter_columns;
 
+/// What the audit says of a binding whose owner is said to be the only one who ever used the meter.
+pub(super) const ONLY_EVER: &str = "only_ever_this_person";
+
 statements! {
     TOUCH_MEMBER = "UPDATE member SET changed = $2 WHERE id = $1";
     TOUCH_GRANTS = "UPDATE consent_grant SET changed = $2 WHERE member = $1 AND purpose = 'care_record'";
@@ -140,7 +143,7 @@ pub(crate) async fn meter(conn: &mut Conn, id: MeterId) -> Result<Meter, PeopleE
         .ok_or(PeopleError::MeterUnknown(id))
 }
 
-pub(crate) async fn register_meter(conn: &mut Conn, by: &By, meter: &Meter) -> Result<(), PeopleError> {
+pub(crate) async fn register_meter(conn: &mut Conn, by: &By, meter: &Meter) -> Result<Meter, PeopleError> {
     if carepost_domain::meter::meter_id(meter.address, meter.address_type) != meter.id {
         return Err(PeopleError::MeterDiffers(meter.id));
     }
@@ -162,14 +165,14 @@ pub(crate) async fn register_meter(conn: &mut Conn, by: &By, meter: &Meter) -> R
         } == known
             && (meter.about == About::default() || meter.about == known.about);
         return if same {
-            Ok(())
+            Ok(known)
         } else {
             Err(PeopleError::MeterDiffers(meter.id))
         };
     }
     let version = counter::add(conn, Counter::Down, 1).await?;
     insert_meter(conn, by, meter, &Origin::default(), version).await?;
-    Ok(())
+    Ok(meter.clone())
 }
 
 /// Where a meter's registration comes from, when it comes from a gateway.
@@ -339,7 +342,13 @@ pub(super) async fn insert_binding(conn: &mut Conn, by: &By, wanted: &Binding, v
             .await
             .doing("bring a member into a gateway's scope")?;
     }
-    audit::insert(conn, &Entry::new(by, "meter.bind", wanted.meter).member(wanted.member)).await?;
+    let bound = Entry::new(by, "meter.bind", wanted.meter).member(wanted.member);
+    let bound = if wanted.only_ever_this_person {
+        bound.detail(ONLY_EVER)
+    } else {
+        bound
+    };
+    audit::insert(conn, &bound).await?;
     Ok(true)
 }
 

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use carepost_domain::Id;
 use carepost_domain::id::{GatewayId, MemberId};
 use carepost_domain::meter::{About, Binding, Meter, MeterRole};
+use carepost_domain::quirks::QuirkTable;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::counter::{self, Counter};
-use super::meters::{self, Origin, insert_binding, insert_meter, overlaps};
+use super::meters::{self, ONLY_EVER, Origin, insert_binding, insert_meter, overlaps};
 use super::{Conn, audit, fleet, ids, people};
 use crate::audit::Entry;
 use crate::codec::{instant, timed_id, us};
@@ -26,6 +27,7 @@ statements! {
     DESCRIBED_AT = "SELECT described_at FROM meter WHERE id = $1";
     DESCRIBE = "UPDATE meter SET model = $2, manufacturer = $3, serial = $4, firmware = $5, described_at = $6, changed = $7
         WHERE id = $1";
+    VOUCH = "UPDATE binding SET only_ever_this_person = $2, changed = $3 WHERE id = $1";
 }
 
 pub(crate) async fn register(
@@ -46,7 +48,7 @@ pub(crate) async fn register(
     } else {
         None
     };
-    let bindings = missing_bindings(conn, &sender, wanted, now).await?;
+    let Ownership { missing, vouched } = ownership(conn, &sender, wanted, now).await?;
 
     let by = By::new(Actor::Gateway(gateway), now);
     let learnt_at = wanted.at.min(now);
@@ -58,7 +60,8 @@ pub(crate) async fn register(
     let done = Registered {
         new: known.is_none(),
         described: description.is_some(),
-        bound: bindings.len(),
+        bound: missing.len(),
+        vouched: vouched.len(),
     };
     if !done.is_any() {
         return Ok(done);
@@ -71,10 +74,14 @@ pub(crate) async fn register(
         };
         insert_meter(conn, &by, meter, &origin, version).await?;
     }
-    if let Some(description) = description {
-        describe(conn, &by, &description, learnt_at, version).await?;
+    if let (Some(known), Some(description)) = (&known, description) {
+        let changed = changed_words(known, &description);
+        describe(conn, &by, &description, &changed, learnt_at, version).await?;
     }
-    for binding in &bindings {
+    for binding in &vouched {
+        vouch(conn, &by, binding, version).await?;
+    }
+    for binding in &missing {
         if !insert_binding(conn, &by, binding, version).await? {
             return Err(Fault::new("bind a meter", FaultKind::Contention, "somebody else bound it just now").into());
         }
@@ -146,13 +153,21 @@ async fn hold_owners(conn: &mut Conn, sender: &Gateway, wanted: &Registration) -
     stranger.map_or(Ok(()), |member| Err(RegisterError::MemberUnknown(member)))
 }
 
-/// Bindings that are to be made, each under an id that follows from the registration.
-async fn missing_bindings(
+/// What a registration changes about whose a meter is.
+#[derive(Default)]
+struct Ownership {
+    /// Bindings that are to be made, each under an id that follows from the registration.
+    missing: Vec<Binding>,
+    /// Bindings that are there, of which it is said only now that nobody else has ever used the meter.
+    vouched: Vec<Binding>,
+}
+
+async fn ownership(
     conn: &mut Conn,
     sender: &Gateway,
     wanted: &Registration,
     now: DateTime<Utc>,
-) -> Result<Vec<Binding>, RegisterError> {
+) -> Result<Ownership, RegisterError> {
     let meter = wanted.meter.id;
     let known = meters::find_bindings(conn, &[meter.uuid()]).await?;
     // Records from before it are nobody's, so that a gateway without a set clock must not make it early.
@@ -161,7 +176,7 @@ async fn missing_bindings(
     } else {
         now
     };
-    let mut missing = Vec::new();
+    let mut found = Ownership::default();
     for owner in &wanted.owners {
         let slot = owner.slot.map_or_else(Vec::new, |slot| vec![slot]);
         let (meter_id, member_id) = (meter.uuid(), owner.member.uuid());
@@ -173,7 +188,7 @@ async fn missing_bindings(
             slot: owner.slot,
             valid_from: instant(us(valid_from))?,
             valid_to: None,
-            only_ever_this_person: false,
+            only_ever_this_person: owner.only_ever_this_person,
         };
         // Staff have ended what this registration began: a repeat of the message does not bring it back.
         if known
@@ -182,13 +197,52 @@ async fn missing_bindings(
         {
             return Err(RegisterError::RegisteredOtherwise(meter));
         }
-        match known.iter().find(|other| overlaps(other, &binding)) {
-            Some(other) if other.member == owner.member => {}
-            Some(other) => return Err(RegisterError::SlotTaken { meter, other: other.id }),
-            None => missing.push(binding),
+        let held = known.iter().find(|other| overlaps(other, &binding));
+        if let Some(other) = held.filter(|other| other.member != owner.member) {
+            return Err(RegisterError::SlotTaken { meter, other: other.id });
+        }
+        // What staff were told at the counter does not outweigh what is on record.
+        let anothers = |other: &&Binding| other.slot == owner.slot && other.member != owner.member;
+        if owner.only_ever_this_person
+            && let Some(other) = known.iter().find(anothers)
+        {
+            return Err(RegisterError::WasAnothers { meter, other: other.id });
+        }
+        match held {
+            Some(held) if owner.only_ever_this_person && !held.only_ever_this_person => {
+                found.vouched.push(held.clone());
+            }
+            // Who is not asked, or is not sure, takes back nothing that was said before.
+            Some(_) => {}
+            None => found.missing.push(binding),
         }
     }
-    Ok(missing)
+    Ok(found)
+}
+
+/// Notes of a binding that nobody else has ever used the meter.
+async fn vouch(conn: &mut Conn, by: &By, binding: &Binding, version: i64) -> Result<(), Fault> {
+    let done = sqlx::query(VOUCH)
+        .bind(binding.id.uuid())
+        .bind(true)
+        .bind(version)
+        .execute(&mut *conn)
+        .await
+        .doing("note that a meter was only ever one person's")?;
+    if done.rows_affected() != 1 {
+        return Err(Fault::new(
+            "note that a meter was only ever one person's",
+            FaultKind::Unexpected,
+            "the binding is gone",
+        ));
+    }
+    audit::insert(
+        conn,
+        &Entry::new(by, "meter.vouch", binding.meter)
+            .member(binding.member)
+            .detail(ONLY_EVER),
+    )
+    .await
 }
 
 /// Whether what decides about attribution is the same.
@@ -232,6 +286,7 @@ async fn describe(
     conn: &mut Conn,
     by: &By,
     meter: &Meter,
+    changed: &str,
     learnt_at: DateTime<Utc>,
     version: i64,
 ) -> Result<(), Fault> {
@@ -253,5 +308,30 @@ async fn describe(
             "the meter is gone",
         ));
     }
-    audit::insert(conn, &Entry::new(by, "meter.describe", meter.id)).await
+    audit::insert(conn, &Entry::new(by, "meter.describe", meter.id).detail(changed)).await
+}
+
+/// What a new description changes, for the audit: the fields by name, and the entry of the quirk table by which the meter's
+/// bytes are read from now on, where that is another one.
+fn changed_words(old: &Meter, new: &Meter) -> String {
+    let fields = [
+        ("model", &old.model, &new.model),
+        ("manufacturer", &old.about.manufacturer, &new.about.manufacturer),
+        ("serial", &old.about.serial, &new.about.serial),
+        ("firmware", &old.about.firmware, &new.about.firmware),
+    ];
+    let changed: Vec<&str> = fields
+        .iter()
+        .filter(|(_, old, new)| old != new)
+        .map(|(name, ..)| *name)
+        .collect();
+    let changed = changed.join(", ");
+    let table = QuirkTable::current();
+    let entry = |meter| table.for_bytes_of(meter).map_or("none", |quirk| quirk.id.as_str());
+    let (before, after) = (entry(old), entry(new));
+    if before == after {
+        changed
+    } else {
+        format!("{changed}; bytes read by {before} before, by {after} now")
+    }
 }

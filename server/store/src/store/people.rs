@@ -63,13 +63,14 @@ impl Store {
         ))
     }
 
-    /// Registers a meter under the id that follows from its address; the same particulars again are no change.
+    /// Registers a meter under the id that follows from its address, and returns it as it is registered; the same particulars
+    /// again are no change.
     ///
     /// # Errors
     /// [`PeopleError::MeterDiffers`] when it is registered otherwise or the id is not the address's,
     /// [`PeopleError::StoreUnknown`], [`PeopleError::BadText`].
     #[tracing::instrument(name = "store.register_meter", skip_all)]
-    pub async fn register_meter(&self, by: &By, meter: &Meter) -> Result<(), PeopleError> {
+    pub async fn register_meter(&self, by: &By, meter: &Meter) -> Result<Meter, PeopleError> {
         write!(self, Priority::Staff, |conn| sql::meters::register_meter(
             conn, by, meter
         ))

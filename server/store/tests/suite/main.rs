@@ -11,6 +11,7 @@ mod down;
 mod fleet;
 mod ingest;
 mod jobs;
+mod only_ever;
 mod others;
 mod outcomes;
 mod people;
@@ -75,6 +76,9 @@ const BEHAVIOURS: &[Behaviour] = behaviours! {
         owners_are_of_the_gateways_scope, what_a_meter_says_of_itself_is_brought_up_to_date,
         an_ended_binding_stays_ended, a_wrong_clock_makes_no_binding_early, meters_are_listed_by_model_and_address,
         a_meter_is_seen_when_a_reading_of_it_is_stored;
+    only_ever: the_backlog_of_a_meter_that_was_only_ever_theirs_is_stored, who_is_not_sure_gets_only_what_comes_after,
+        it_may_be_said_later_and_is_not_taken_back_by_silence, what_was_anothers_has_not_only_ever_been_theirs,
+        each_slot_has_its_own_word;
     jobs: a_job_is_leased_by_one_worker_at_a_time, a_job_rescheduled_while_it_runs_waits_for_its_new_time, a_failure_does_not_undo_a_new_schedule,
         a_job_that_keeps_failing_is_parked, an_unknown_kind_is_parked, counts_say_what_waits;
     audit: the_chain_finds_an_altered_row, the_chain_finds_a_missing_end, sealing_goes_on_where_it_stopped;

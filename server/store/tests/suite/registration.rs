@@ -21,6 +21,7 @@ pub(crate) fn paired(bench: &Bench, n: u8) -> Registration {
         owners: vec![MeterOwner {
             member: bench.member,
             slot: None,
+            only_ever_this_person: false,
         }],
         at: bench.now - minutes(1),
     }
@@ -44,6 +45,12 @@ async fn audited(bench: &Bench, gateway: GatewayId, action: &str) -> u64 {
     execute(&bench.store, &text).await.unwrap()
 }
 
+/// Descriptions of meters of which the audit says this.
+async fn described(bench: &Bench, detail: &str) -> u64 {
+    let text = format!("UPDATE audit SET at = at WHERE action = 'meter.describe' AND detail = '{detail}'");
+    execute(&bench.store, &text).await.unwrap()
+}
+
 pub(crate) async fn a_meter_paired_at_a_gateway_is_registered_once(bench: Bench) {
     let before = bench.store.down_snapshot(bench.gateway).await.unwrap();
     let wanted = paired(&bench, 20);
@@ -53,7 +60,8 @@ pub(crate) async fn a_meter_paired_at_a_gateway_is_registered_once(bench: Bench)
         Registered {
             new: true,
             described: false,
-            bound: 1
+            bound: 1,
+            vouched: 0
         }
     );
     let changed = bench
@@ -149,6 +157,7 @@ pub(crate) async fn a_shared_meter_has_no_owner_and_a_two_user_cuff_two(bench: B
     let owner = |member, slot| MeterOwner {
         member,
         slot: Some(slot),
+        only_ever_this_person: false,
     };
     two.owners = vec![owner(bench.member, 1), owner(other, 2)];
     assert_eq!(register(&bench, &two).await.unwrap().bound, 2);
@@ -179,6 +188,7 @@ pub(crate) async fn a_registration_that_cannot_be_changes_nothing(bench: Bench) 
     let owner = |slot| MeterOwner {
         member: bench.member,
         slot,
+        only_ever_this_person: false,
     };
     let edited = |edit: &dyn Fn(&mut Registration)| {
         let mut wanted = paired(&bench, 24);
@@ -261,7 +271,7 @@ pub(crate) async fn a_registration_that_cannot_be_changes_nothing(bench: Bench) 
     ] {
         assert!(matches!(
             register(&bench, &wanted).await,
-            Err(RegisterError::RegisteredOtherwise(_) | RegisterError::SlotTaken { .. })
+            Err(RegisterError::RegisteredOtherwise(_))
         ));
     }
     // The other store's gateway claims the known meter for its own store.
@@ -311,6 +321,7 @@ pub(crate) async fn a_slot_that_is_somebodys_stays_theirs(bench: Bench) {
     both.owners = vec![MeterOwner {
         member: bench.member,
         slot: Some(1),
+        only_ever_this_person: false,
     }];
     register(&bench, &both).await.unwrap();
     let before = bench.store.down_version().await.unwrap();
@@ -319,10 +330,12 @@ pub(crate) async fn a_slot_that_is_somebodys_stays_theirs(bench: Bench) {
         MeterOwner {
             member: other,
             slot: Some(2),
+            only_ever_this_person: false,
         },
         MeterOwner {
             member: other,
             slot: Some(1),
+            only_ever_this_person: false,
         },
     ];
     assert!(matches!(
@@ -377,6 +390,18 @@ pub(crate) async fn what_a_meter_says_of_itself_is_brought_up_to_date(bench: Ben
     assert_eq!((done.new, done.described, done.bound), (false, true, 1));
     assert_eq!(bench.store.meter(first.meter.id).await.unwrap(), first.meter);
     assert_eq!(audited(&bench, bench.gateway, "meter.describe").await, 1);
+    // Staff who know the address only repeat it: they get what is known.
+    let stored = bench.store.register_meter(&bench.by(), &by_hand).await;
+    assert!(
+        matches!(stored, Err(PeopleError::MeterDiffers(_))),
+        "another model: {stored:?}"
+    );
+    let mut bare = first.meter.clone();
+    bare.about = About::default();
+    assert_eq!(
+        bench.store.register_meter(&bench.by(), &bare).await.unwrap(),
+        first.meter
+    );
 
     let mut newer = first.clone();
     newer.at = bench.now;
@@ -388,6 +413,32 @@ pub(crate) async fn what_a_meter_says_of_itself_is_brought_up_to_date(bench: Ben
         About::new("A&D Medical", "5150700001", "2.0.0"),
         "what it did not say this time stays"
     );
+    assert_eq!(described(&bench, "firmware").await, 1);
+    // Manufacturer and model decide what bytes mean.
+    let mut other = newer.clone();
+    other.at = bench.now + minutes(1);
+    other.meter.model = "BM85".to_owned();
+    other.meter.about = About::new("BEURER", "", "");
+    let later = bench.now + minutes(2);
+    let done = bench
+        .store
+        .register_from_gateway(bench.gateway, &other, later)
+        .await
+        .unwrap();
+    assert!(done.described);
+    let entries = "model, manufacturer; bytes read by none before, by beurer-bm85 now";
+    assert_eq!(described(&bench, entries).await, 1);
+    let mut back = newer.clone();
+    back.at = bench.now + minutes(3);
+    back.meter.about = About::new("A&D Medical", "", "");
+    let later = bench.now + minutes(4);
+    bench
+        .store
+        .register_from_gateway(bench.gateway, &back, later)
+        .await
+        .unwrap();
+    let entries = "model, manufacturer; bytes read by beurer-bm85 before, by none now";
+    assert_eq!(described(&bench, entries).await, 1);
     // The first message again, late.
     assert!(!register(&bench, &first).await.unwrap().is_any());
     assert_eq!(bench.store.meter(first.meter.id).await.unwrap().about, now);

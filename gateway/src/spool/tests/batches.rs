@@ -1,0 +1,185 @@
+//! What is written down or settled together is what one after the other would have been.
+
+use carepost_contract::v1::{Item, Lane, WireReading};
+use carepost_domain::quarantine::Reason;
+
+use crate::spool::{Capture, Captured, Counter, LinkEnd, Settled, Settlement, SpoolRow};
+use crate::testing::*;
+
+async fn heard(bench: &Bench, link: crate::spool::LinkId, sequence: u16) -> SpoolRow {
+    match bench
+        .heard(link, &glucose_meter(), glucose(sequence, at(-5), false))
+        .await
+    {
+        Captured::Spooled(row) => row,
+        other => panic!("it is new, and not {other:?}"),
+    }
+}
+
+/// A reading as the worker would make it, in an outbox that holds nothing else.
+async fn reading(bench: &Bench) -> WireReading {
+    let link = bench.link(&glucose_meter()).await;
+    heard(bench, link, 1).await;
+    bench.settle().await;
+    bench.spool.begin_epoch(epoch(1)).await.unwrap();
+    let batch = bench
+        .spool
+        .next_batch(epoch(1), Lane::Live, Default::default())
+        .await
+        .unwrap()
+        .unwrap();
+    match &batch.items[..] {
+        [Item::Reading(reading)] => (**reading).clone(),
+        other => panic!("one reading, and not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn packets_of_one_capture_are_compared_and_counted_each() {
+    let bench = Bench::new().await;
+    let (meter, cuff) = (glucose_meter(), home_cuff());
+    let (link, other) = (bench.link(&meter).await, bench.link(&cuff).await);
+    let keep = |sequence| Capture::Keep(packet(link, &meter, glucose(sequence, at(-5), false), noon()));
+    let of_cuff = Capture::Keep(packet(other, &cuff, pressure(120, Some(at(-5)), Some(1)), noon()));
+    let refused = Capture::Count {
+        link,
+        counter: Some(Counter::NoConsent),
+    };
+    let captured = bench
+        .spool
+        .capture(&[keep(1), keep(2), of_cuff, keep(1), refused])
+        .await
+        .unwrap();
+    let [
+        Captured::Spooled(first),
+        Captured::Spooled(second),
+        Captured::Spooled(third),
+        Captured::Joined(again),
+        Captured::Counted,
+    ] = captured[..]
+    else {
+        panic!("{captured:?}")
+    };
+    assert_eq!(again, first);
+    assert!(first < second && second < third);
+    let pending = bench.spool.pending(None).await.unwrap();
+    let records: Vec<u32> = pending.iter().map(|row| row.link.records).collect();
+    // One that may not be kept is a record of its link all the same; one that came before is none.
+    assert_eq!(records, [3, 3, 1]);
+    let status = bench.status().await;
+    let of = |id| status.meters.iter().find(|known| known.id == id).unwrap();
+    assert_eq!((of(meter.id).records, of(cuff.id).records), (2, 1));
+    assert_eq!(of(meter.id).duplicates, 1);
+    assert_eq!(status.counters[Counter::PacketsSpooled.code()], 3);
+    assert_eq!(status.counters[Counter::Duplicates.code()], 1);
+    assert_eq!(status.counters[Counter::NoConsent.code()], 1);
+}
+
+#[tokio::test]
+async fn readings_of_one_settlement_stand_in_the_order_of_their_packets_and_once() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let (link, next) = (bench.link(&meter).await, bench.link(&meter).await);
+    // Downwards, so that no other order looks right by accident.
+    for sequence in (1..=40).rev() {
+        heard(&bench, link, sequence).await;
+    }
+    heard(&bench, next, 7).await;
+    assert_eq!(bench.settle().await, 41);
+    let outbox = bench.outbox().await;
+    let sequences: Vec<u16> = outbox
+        .iter()
+        .map(|text| {
+            let reading: WireReading = serde_json::from_str(text).unwrap();
+            carepost_gatt::glucose::Measurement::decode(&reading.raw)
+                .unwrap()
+                .value
+                .sequence
+        })
+        .collect();
+    assert_eq!(sequences, (1..=40).rev().collect::<Vec<_>>());
+    let status = bench.status().await;
+    assert_eq!((status.spooled, status.outbox), (0, 40));
+    assert_eq!(status.counters[Counter::Duplicates.code()], 1);
+    // All of it is on the disk.
+    let image = bench.crash_image().await;
+    assert_eq!(image.outbox().await, outbox);
+}
+
+#[tokio::test]
+async fn decisions_of_one_settlement_see_each_other() {
+    let bench = Bench::new().await;
+    let mut alices = reading(&bench).await;
+    alices.id = id(900);
+    let mut bobs = alices.clone();
+    bobs.member = bob();
+    let link = bench.link(&glucose_meter()).await;
+    let mut rows = Vec::new();
+    for sequence in 2..=5 {
+        rows.push(heard(&bench, link, sequence).await);
+    }
+    let outbox = |reading: &WireReading| Settlement::Outbox(Box::new(reading.clone()));
+    let decisions = [
+        (rows[0], outbox(&alices)),
+        (rows[1], outbox(&bobs)),
+        (rows[2], outbox(&alices)),
+        // A row is decided about once.
+        (rows[0], outbox(&alices)),
+        (rows[3], Settlement::Forget(Counter::NoConsent)),
+    ];
+    let settled = bench.spool.settle(1, &decisions, at(0)).await.unwrap().unwrap();
+    assert_eq!(
+        settled,
+        [
+            Settled::Outbox(alices.id),
+            Settled::Conflict(alices.id),
+            Settled::Known(alices.id),
+            Settled::Gone,
+            Settled::Forgotten,
+        ]
+    );
+    let status = bench.status().await;
+    assert_eq!((status.spooled, status.outbox), (0, 2));
+    assert_eq!(status.quarantine_reasons, [("member_conflict".to_owned(), 1)].into());
+    assert_eq!(status.counters[Counter::Duplicates.code()], 1);
+    assert_eq!(status.counters[Counter::NoConsent.code()], 1);
+}
+
+#[tokio::test]
+async fn a_reading_takes_its_packet_out_of_the_quarantine_and_a_later_decision_puts_it_back() {
+    let bench = Bench::new().await;
+    let mut new = reading(&bench).await;
+    let aside = Settlement::Quarantine {
+        reason: Reason::NobodyBound,
+        member: None,
+    };
+    let row_of_the_same_packet = async || {
+        let link = bench.link(&glucose_meter()).await;
+        let row = heard(&bench, link, 9).await;
+        bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+        row
+    };
+    let first = row_of_the_same_packet().await;
+    bench
+        .spool
+        .settle(1, &[(first, aside.clone())], at(0))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(bench.status().await.quarantined, 1);
+    new.id = id(901);
+    let second = row_of_the_same_packet().await;
+    bench
+        .spool
+        .settle(1, &[(second, Settlement::Outbox(Box::new(new.clone())))], at(0))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(bench.status().await.quarantined, 0);
+    new.id = id(902);
+    let (third, fourth) = (row_of_the_same_packet().await, row_of_the_same_packet().await);
+    let decisions = [(third, Settlement::Outbox(Box::new(new))), (fourth, aside)];
+    bench.spool.settle(1, &decisions, at(0)).await.unwrap().unwrap();
+    let status = bench.status().await;
+    assert_eq!((status.quarantined, status.outbox), (1, 3));
+}
