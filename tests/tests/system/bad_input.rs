@@ -250,12 +250,15 @@ async fn http_bodies_that_are_wrong_get_problem_documents() {
         (response.status().as_u16(), kind, response.text().await.unwrap())
     };
     let deep = format!("{{\"code\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
+    // A little too large: the server does not read a body to its end that it refuses, and a sender that is still writing then
+    // may see a broken pipe before the answer.
+    let too_large = format!("{{\"code\":\"{}\"}}", "x".repeat(64 * 1024));
     for (what, body) in [
         ("nothing", String::new()),
         ("not JSON", "NaN".to_owned()),
         ("deep nesting", deep),
         ("an unknown field", r#"{"code":"CP-1","invented":1}"#.to_owned()),
-        ("too large", format!("{{\"code\":\"{}\"}}", "x".repeat(4 * 1024 * 1024))),
+        ("too large", too_large),
     ] {
         let (status, kind, text) = post("/api/v1/members", body).await;
         assert!((400..500).contains(&status), "{what}: {status}");

@@ -71,7 +71,8 @@ const CLOCK: &[Case] = &[
     // The newest is 45 minutes old and was put an hour ahead.
     Case::some("clock-dst", "cuff", 4, &[("time_in_future", 1)]),
     Case::some("clock-phantom-2037", "glucose", 450, &[("time_in_future", 1)]).storing(0),
-    Case::all("clock-january-13", "glucose"),
+    // In every month of the year in which this runs: the meter believes that it is January.
+    Case::some("clock-january-13", "glucose", 0, &[("time_impossible", 5)]).with("clock = \"2026-01-15T12:00:00\""),
     Case::all("clock-set-mid-history", "glucose"),
     Case::all("offset-overrun", "glucose").dated("offset_missing"),
     Case::all("offset-underrun", "glucose").dated("offset_missing"),
