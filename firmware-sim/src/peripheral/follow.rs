@@ -13,6 +13,9 @@ use crate::SimTime;
 /// Most bonds that are kept count of for one adapter.
 const MAX_BONDS: usize = 64;
 
+/// How bluetoothd refuses what the same program has registered before.
+const ALREADY_EXISTS: &str = "org.bluez.Error.AlreadyExists";
+
 type Interfaces<'a> = HashMap<&'a str, HashMap<&'a str, Variant<'a>>>;
 
 impl Front {
@@ -204,10 +207,7 @@ impl Front {
                     Err(error) => tracing::warn!(error = %error, "bluetoothd's objects are not understood"),
                 }
             }
-            Pending::Agent => {
-                self.agent = Registration::Standing;
-                self.be_default_agent();
-            }
+            Pending::Agent => self.agent_stands(),
             Pending::Application(index) => self.stand(index, |post| &mut post.application),
             Pending::Advertise(index) => self.stand(index, |post| &mut post.advertisement),
             Pending::Withdraw(index) => {
@@ -217,6 +217,11 @@ impl Front {
             }
             Pending::DefaultAgent | Pending::Power(_) | Pending::Disconnect(_) | Pending::Courtesy(_) => {}
         }
+    }
+
+    fn agent_stands(&mut self) {
+        self.agent = Registration::Standing;
+        self.be_default_agent();
     }
 
     fn stand(&mut self, index: usize, registration: impl FnOnce(&mut Post) -> &mut Registration) {
@@ -232,6 +237,8 @@ impl Front {
             self.last_refusal = Some(format!("{pending:?}: {name}: {detail}"));
         }
         match pending {
+            // A bluetoothd that restarts may take a call that was meant for the one before it: then ours stands already.
+            Pending::Agent if name == ALREADY_EXISTS => self.agent_stands(),
             Pending::Agent => self.agent_refused(now),
             Pending::Application(index) => {
                 self.refused(now, index);

@@ -565,6 +565,25 @@ fn everything_is_registered_again_after_bluetoothd_and_the_record_in_flight_is_k
 }
 
 #[test]
+fn an_agent_that_bluetoothd_knows_already_stands() {
+    let mut bench = Bench::new(&["hci1=cuff"]);
+    bench.front.bluez_came(BLUEZ.to_owned());
+    for call in bench.calls() {
+        match call.member.as_str() {
+            "GetManagedObjects" => bench.answer(&call, &objects()),
+            "RegisterAgent" => {
+                let reply = Message::error(&call.message.header(), "org.bluez.Error.AlreadyExists");
+                bench.receive(&reply.sender(BLUEZ).build(&"Already Exists").unwrap());
+            }
+            _ => bench.answer(&call, &()),
+        }
+    }
+    bench.agree();
+    bench.measure(128);
+    assert_eq!(bench.agree(), ["RequestDefaultAgent", "RegisterAdvertisement"]);
+}
+
+#[test]
 fn a_refused_registration_is_tried_again_later_and_not_at_once() {
     let mut bench = Bench::new(&["hci1=cuff"]);
     bench.front.bluez_came(BLUEZ.to_owned());
