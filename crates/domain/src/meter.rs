@@ -147,6 +147,16 @@ impl MeterKind {
             Self::OxygenSaturation => uuid16::PLX_SPOT_CHECK,
         }
     }
+
+    /// Whether meters of this kind send what they have as soon as they may, and may forget it then. A glucose meter sends
+    /// only what it is asked for, from its memory (page 3, section 2.4).
+    #[must_use]
+    pub const fn sends_by_itself(self) -> bool {
+        match self {
+            Self::BloodPressure | Self::Weight | Self::Temperature | Self::OxygenSaturation => true,
+            Self::Glucose => false,
+        }
+    }
 }
 
 /// Bytes of one text in [`About`]; what a meter sends beyond is cut. A quarter of an attribute's longest value; names that

@@ -30,7 +30,6 @@ use super::{LinkFault, LinkParts, within};
 use crate::admit::chain;
 use crate::board::LinkState;
 use crate::spool::LinkEnd;
-use kept::sends_by_itself;
 use opening::{Open, Value};
 
 pub(super) use kept::Kept;
@@ -138,7 +137,7 @@ pub(super) async fn run(parts: SessionParts, meter: Meter, peripheral: Periphera
         }
     };
     // A meter with a bond may have its subscription on from before, and send as soon as the link is encrypted.
-    if !kept.stands && sends_by_itself(meter.kind) && (talk.keep_session || parts.is_bonded().await != Some(false)) {
+    if !kept.stands && meter.kind.sends_by_itself() && (talk.keep_session || parts.is_bonded().await != Some(false)) {
         kept.stands = kept::subscribe_early(&parts, meter.kind, &kept.peripheral).await;
     }
     kept.for_good = talk.keep_session;

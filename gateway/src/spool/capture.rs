@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
 use super::meters::{count_duplicates, set_clock};
-use super::open::{note_possible_gap, sends_by_itself};
+use super::open::{may_lose, note_possible_gap};
 use super::row::{add, micros};
 use super::{Capture, Captured, Counter, LinkEnd, LinkId, NewPacket, SAME_READING_WITHIN, Spool, SpoolError, SpoolRow};
 
@@ -76,7 +76,7 @@ impl Spool {
                 .execute(&mut *tx)
                 .await
                 .attempting(ATTEMPT)?;
-            if sends_by_itself(&kind) {
+            if may_lose(&kind) {
                 note_possible_gap(&mut tx, meter, now).await?;
             }
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use carepost_domain::id::MeterId;
+use carepost_domain::meter::MeterKind;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row as _, Transaction};
@@ -164,7 +165,7 @@ impl Spool {
                 .execute(&mut *tx)
                 .await
                 .attempting(ATTEMPT)?;
-            if sends_by_itself(&kind) {
+            if may_lose(&kind) {
                 note_possible_gap(&mut tx, meter, now).await?;
                 recovered.possible_gaps.push(id(meter));
             }
@@ -188,10 +189,10 @@ impl Spool {
     }
 }
 
-/// Whether meters of a kind send what they have as soon as somebody listens, and may forget it then. A glucose meter sends
-/// only what it is asked for.
-pub(super) fn sends_by_itself(kind: &str) -> bool {
-    kind != carepost_domain::meter::MeterKind::Glucose.code()
+/// Whether a link to a meter of this kind, as it is written in the file, may have lost something when it ended. A kind that
+/// this program does not know may.
+pub(super) fn may_lose(kind: &str) -> bool {
+    kind.parse::<MeterKind>().map_or(true, MeterKind::sends_by_itself)
 }
 
 /// Counts that an indication of this cuff may be lost.

@@ -6,7 +6,7 @@ use btleplug::api::Peripheral as _;
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
-use super::kept::{Kept, sends_by_itself};
+use super::kept::Kept;
 use super::{Collected, Ended, Session, SessionEnd};
 use crate::admit::chain;
 use crate::link::connect::disconnect;
@@ -64,7 +64,7 @@ impl Session {
         let records = self.records;
         if self.hand_on_stragglers().await.is_err() {
             end = LinkEnd::Unclean;
-        } else if self.records > records && end == LinkEnd::Clean && sends_by_itself(self.meter.kind) {
+        } else if self.records > records && end == LinkEnd::Clean && self.meter.kind.sends_by_itself() {
             // Then it was not silent yet.
             end = LinkEnd::HungUp;
         }
@@ -112,7 +112,7 @@ impl Session {
         if !self.may_send() {
             return Subscription::None;
         }
-        let by_itself = sends_by_itself(self.meter.kind);
+        let by_itself = self.meter.kind.sends_by_itself();
         if self.talk.keep_session {
             self.note_session(true).await;
             return match connected {
@@ -156,7 +156,7 @@ impl Session {
                 told = false;
             }
         }
-        if sends_by_itself(self.meter.kind) {
+        if self.meter.kind.sends_by_itself() {
             // A meter that went in the middle may not have heard of it.
             let told = told && self.is_connected().await == Some(true);
             let left_on = !told && self.parts.is_bonded().await != Some(false);

@@ -117,15 +117,6 @@ impl Kept {
     }
 }
 
-/// Whether meters of a kind send what they have as soon as they may.
-pub(super) fn sends_by_itself(kind: MeterKind) -> bool {
-    match kind {
-        MeterKind::BloodPressure | MeterKind::Weight | MeterKind::Temperature | MeterKind::OxygenSaturation => true,
-        // Nothing flows before it is asked for.
-        MeterKind::Glucose => false,
-    }
-}
-
 /// Subscribes before the link stands, which works while the Bluetooth service still shows the objects of a bonded meter.
 /// True if nothing that the meter sends on the coming link can be missed.
 pub(super) async fn subscribe_early(parts: &SessionParts, kind: MeterKind, peripheral: &Peripheral) -> bool {
