@@ -34,6 +34,9 @@ DATA = "/var/lib/carepost-lab"
 # Codes of the members who own the meters.
 CODES = {CUFF: "CUFF-1", GLUCOSE: "GLUCOSE-1", "bumble": "BUMBLE-1"}
 
+# What the gateway says when a cuff may have sent something that nobody heard.
+POSSIBLE_GAP = "a reading may be lost: check the cuff's own memory"
+
 # Deadlines in seconds, long against what emulation needs. Only a failing run waits for them.
 START, SOON, SYNC = 60, 60, 150
 
@@ -95,6 +98,7 @@ class Lab:
         with open(records, "w", encoding="ascii") as file:
             file.write("\n".join(BUMBLE_RECORDS) + "\n")
         self.bluetoothd = start_bluetoothd()
+        self.radio_stops = 0
         self.radio = Program("radio", [PYTHON, script("radio.py"), "3", records], FOLDER)
         self.radio.announced("radio", START)
         sim = [program("carepost-sim"), "--config", script("sim.toml")]
@@ -215,6 +219,7 @@ class Lab:
         self.own(member, self.addresses[CUFF], "public", "blood_pressure")
         at = wait_for("a third of the cuff's backlog", SYNC, lambda: self.enough(CUFF, made // 3))
         self.bluetoothd.stop(SOON)
+        self.radio_stops += 1
         self.bluetoothd = start_bluetoothd()
         self.table.row("cuff records sent when bluetoothd was restarted", "some, not all", some_of(at, made))
         self.stored_once("cuff backlog, bluetoothd restarted", member, self.ledger_pairs(CUFF))
@@ -277,12 +282,19 @@ class Lab:
         return spool["spooled"] == 0 and spool["outbox"] == 0
 
     def look_back(self):
-        """Nothing was put aside, and nobody called for help."""
+        """Nothing was put aside, and nobody called for help but about a gap that was possible."""
         self.table.row("packets in the gateway's quarantine", 0, self.status()["spool"]["quarantined"])
         for name in ("gateway", "server", "sim"):
             with open(os.path.join(FOLDER, f"{name}.log"), encoding="utf-8", errors="replace") as log:
                 errors = [line for line in log if " ERROR " in line]
-            self.table.row(f"ERROR lines of the {name}", 0, len(errors))
+            if name == "gateway":
+                # bluetoothd was stopped while the cuff sent. A gateway that cannot know whether something was sent meanwhile
+                # says so; that nothing was lost is what the ledger says.
+                told = [line for line in errors if POSSIBLE_GAP in line]
+                errors = [line for line in errors if POSSIBLE_GAP not in line]
+                self.table.row("at most one possible gap told of for each stop of bluetoothd", True,
+                               len(told) <= self.radio_stops)
+            self.table.row(f"other ERROR lines of the {name}", 0, len(errors))
         self.table.row("the gateway's end, asked for", 0, self.gateway.stop(SOON))
         self.table.row("the simulator's end, asked for", 0, self.sim.stop(SOON))
         self.table.row("the server's end, asked for", 0, self.server.stop(SOON))
