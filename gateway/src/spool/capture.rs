@@ -1,6 +1,7 @@
 //! Links and the packets that come over them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::LazyLock;
 
 use carepost_domain::id::{MeterId, SittingId};
 use carepost_domain::meter::MeterKind;
@@ -11,6 +12,7 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
+use super::many::Statements;
 use super::meters::{count_duplicates, set_clock};
 use super::open::{may_lose, note_possible_gap};
 use super::row::{add, micros};
@@ -93,15 +95,17 @@ impl Spool {
         let mut tx = self.begin(ATTEMPT).await?;
         let mut captured = Vec::with_capacity(items.len());
         let mut tally = Tally::default();
-        let mut spooled = 0_u64;
         let mut forgot = false;
-        for item in items {
-            let what = match item {
-                Capture::Keep(packet) if packet.characteristic == uuid16::GLUCOSE_CONTEXT => {
-                    join_context(&mut tx, packet).await?
-                }
-                Capture::Keep(packet) => keep(&mut tx, packet, false, &mut tally).await?,
-                Capture::KeepForNow(packet) => keep(&mut tx, packet, true, &mut tally).await?,
+        let mut rest = items;
+        loop {
+            let (records, others) = rest.split_at(rest.iter().take_while(|item| as_record(item).is_some()).count());
+            keep(&mut tx, records, &mut captured, &mut tally).await?;
+            let Some((item, behind)) = others.split_first() else {
+                break;
+            };
+            rest = behind;
+            captured.push(match item {
+                Capture::Keep(context) | Capture::KeepForNow(context) => join_context(&mut tx, context).await?,
                 Capture::Clock { link, clock } => set_clock(&mut tx, *link, *clock).await?,
                 Capture::Seat { row, sitting } => seat(&mut tx, *row, *sitting).await?,
                 Capture::Discard { row, counter } => {
@@ -118,10 +122,10 @@ impl Spool {
                     }
                     Captured::Counted
                 }
-            };
-            spooled += u64::from(matches!(what, Captured::Spooled(_)));
-            captured.push(what);
+            });
         }
+        let spooled = captured.iter().filter(|what| matches!(what, Captured::Spooled(_)));
+        let spooled = u64::try_from(spooled.count()).unwrap_or(u64::MAX);
         tally.write(&mut tx).await?;
         add(&mut tx, Counter::PacketsSpooled, spooled).await?;
         tx.commit().await.attempting(ATTEMPT)?;
@@ -246,58 +250,117 @@ impl Tally {
     }
 }
 
-/// Writes a packet down unless it is there already; in one statement, because each costs a way to the engine's thread and
-/// back.
+/// A record to be written down, and whether its sitting is a guess. Contexts are none: they join their measurement.
+fn as_record(item: &Capture) -> Option<(&NewPacket, bool)> {
+    let (packet, provisional) = match item {
+        Capture::Keep(packet) => (packet, false),
+        Capture::KeepForNow(packet) => (packet, true),
+        _ => return None,
+    };
+    (packet.characteristic != uuid16::GLUCOSE_CONTEXT).then_some((packet, provisional))
+}
+
+/// Writes the records down that are not there already. `column2` to `column11` are the columns of the first line.
+static KEEP: LazyLock<Statements> = LazyLock::new(|| {
+    let within = SAME_READING_WITHIN.num_microseconds().unwrap_or(i64::MAX);
+    Statements::new(
+        "INSERT INTO spool (link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce, provisional)
+         SELECT column2, column3, column4, column5, column6, column7, column8, column9, column10, column11 FROM",
+        10,
+        &format!(
+            "WHERE NOT EXISTS (
+                 SELECT 1 FROM spool
+                 WHERE link = column2 AND raw = column5 AND characteristic = column4
+                   AND received_at BETWEEN column7 - {within} AND column7 + {within}
+             )
+             ORDER BY column1
+             RETURNING id"
+        ),
+    )
+});
+
+/// Writes records down, unless they are there already, and says of each what it did.
 async fn keep(
     conn: &mut SqliteConnection,
-    packet: &NewPacket,
-    provisional: bool,
+    items: &[Capture],
+    captured: &mut Vec<Captured>,
     tally: &mut Tally,
-) -> Result<Captured, SpoolError> {
-    let not_before = micros(packet.received_at - SAME_READING_WITHIN);
-    let not_after = micros(packet.received_at + SAME_READING_WITHIN);
-    let new: Option<i64> = sqlx::query_scalar(
-        "INSERT INTO spool (link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce, provisional)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
-         WHERE NOT EXISTS (
-             SELECT 1 FROM spool
-             WHERE link = $1 AND raw = $4 AND characteristic = $3 AND received_at BETWEEN $11 AND $12
-         )
-         RETURNING id",
-    )
-    .bind(packet.link.0)
-    .bind(packet.meter.uuid())
-    .bind(i64::from(packet.characteristic))
-    .bind(&packet.raw)
-    .bind(record_number(packet).map(i64::from))
-    .bind(micros(packet.received_at))
-    .bind(packet.clock_trusted)
-    .bind(packet.sitting.map(carepost_domain::Id::uuid))
-    .bind(packet.nonce.cast_signed())
-    .bind(provisional)
-    .bind(not_before)
-    .bind(not_after)
-    .fetch_optional(&mut *conn)
-    .await
-    .attempting(ATTEMPT)?;
-    if let Some(row) = new {
-        tally.packet(packet);
-        return Ok(Captured::Spooled(SpoolRow(row)));
+) -> Result<(), SpoolError> {
+    let records: Vec<(&NewPacket, bool)> = items.iter().filter_map(as_record).collect();
+    let mut rest = &records[..];
+    while !rest.is_empty() {
+        // A statement compares with what was there before it: it cannot take equal bytes twice.
+        let mut bytes = HashSet::new();
+        let different = rest
+            .iter()
+            .take_while(|(packet, _)| bytes.insert((packet.link, packet.characteristic, &packet.raw)))
+            .count();
+        let (now, later) = rest.split_at(different);
+        for (statement, part) in KEEP.over(now) {
+            keep_different(conn, statement, part, captured, tally).await?;
+        }
+        rest = later;
     }
-    let same: i64 = sqlx::query_scalar(
+    Ok(())
+}
+
+/// The same for records of which no two are equal, by the statement for so many.
+async fn keep_different(
+    conn: &mut SqliteConnection,
+    statement: &'static str,
+    records: &[(&NewPacket, bool)],
+    captured: &mut Vec<Captured>,
+    tally: &mut Tally,
+) -> Result<(), SpoolError> {
+    let mut query = sqlx::query_scalar(statement);
+    for (packet, provisional) in records {
+        query = query
+            .bind(packet.link.0)
+            .bind(packet.meter.uuid())
+            .bind(i64::from(packet.characteristic))
+            .bind(&packet.raw)
+            .bind(record_number(packet).map(i64::from))
+            .bind(micros(packet.received_at))
+            .bind(packet.clock_trusted)
+            .bind(packet.sitting.map(carepost_domain::Id::uuid))
+            .bind(packet.nonce.cast_signed())
+            .bind(*provisional);
+    }
+    let mut new: Vec<i64> = query.fetch_all(&mut *conn).await.attempting(ATTEMPT)?;
+    // Their order is not promised, but numbers only grow.
+    new.sort_unstable();
+    if new.len() == records.len() {
+        records.iter().for_each(|(packet, _)| tally.packet(packet));
+        captured.extend(new.into_iter().map(|row| Captured::Spooled(SpoolRow(row))));
+        return Ok(());
+    }
+    for (packet, _) in records {
+        let row = same(conn, packet).await?;
+        captured.push(if new.binary_search(&row).is_ok() {
+            tally.packet(packet);
+            Captured::Spooled(SpoolRow(row))
+        } else {
+            count_duplicates(conn, packet.meter.uuid(), 1).await?;
+            Captured::Joined(SpoolRow(row))
+        });
+    }
+    Ok(())
+}
+
+/// The row in which a record stands.
+async fn same(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<i64, SpoolError> {
+    sqlx::query_scalar(
         "SELECT id FROM spool
          WHERE link = $1 AND raw = $3 AND characteristic = $2 AND received_at BETWEEN $4 AND $5 LIMIT 1",
     )
     .bind(packet.link.0)
     .bind(i64::from(packet.characteristic))
     .bind(&packet.raw)
-    .bind(not_before)
-    .bind(not_after)
+    .bind(micros(packet.received_at - SAME_READING_WITHIN))
+    .bind(micros(packet.received_at + SAME_READING_WITHIN))
     .fetch_one(&mut *conn)
     .await
-    .attempting(ATTEMPT)?;
-    count_duplicates(conn, packet.meter.uuid(), 1).await?;
-    Ok(Captured::Joined(SpoolRow(same)))
+    .attempting(ATTEMPT)
 }
 
 /// Gives a row the sitting that its record turned out to be of. One that was purged meanwhile is gone.

@@ -11,6 +11,7 @@
 mod capture;
 mod down;
 mod error;
+mod many;
 mod meters;
 mod open;
 mod outbox;

@@ -19,7 +19,7 @@ use super::error::Attempted as _;
 use super::meters::Pins;
 use super::row::{add, id, micros};
 use super::schema::LAYOUTS;
-use super::{Counter, FILE_NAME, Inner, OLDEST_SQLITE, OpenError, Spool, SpoolError, down};
+use super::{Counter, FILE_NAME, Inner, OLDEST_SQLITE, OpenError, PENDING_PAGE, Spool, SpoolError, down};
 
 /// Another process may hold the file for a moment: `status` reads it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,6 +58,8 @@ impl Spool {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
+            // A page that is read wakes its reader once.
+            .row_buffer_size(usize::try_from(PENDING_PAGE).unwrap_or(usize::MAX))
             .pragma("secure_delete", "ON")
             .pragma("wal_autocheckpoint", AUTOCHECKPOINT_PAGES)
             .pragma("journal_size_limit", JOURNAL_LIMIT_BYTES);

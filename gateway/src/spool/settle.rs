@@ -1,6 +1,7 @@
 //! Settling: the transaction that gives a packet its place deletes its spool row.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::LazyLock;
 
 use carepost_contract::limits::LIVE_WINDOW;
 use carepost_contract::v1::{Lane, WireReading};
@@ -15,6 +16,7 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
+use super::many::Statements;
 use super::meters::{count_duplicates, count_reject, link_clock, look};
 use super::row::{add, id, instant, micros};
 use super::{
@@ -329,7 +331,8 @@ impl<'a> Outgoing<'a> {
             count_duplicates(conn, meter, times).await?;
         }
         let new = std::mem::take(&mut self.new);
-        insert_outbox(conn, new.iter().map(|(reading, _)| *reading)).await?;
+        let readings: Vec<&WireReading> = new.iter().map(|(reading, _)| *reading).collect();
+        insert_outbox(conn, &readings).await?;
         let told_apart = new
             .iter()
             .filter(|(reading, _)| reading.time.quality != TimeQuality::ReceivedTimeUsed);
@@ -348,38 +351,35 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// A reading as the statement below takes it: three ids, two instants, the lane and the reading itself.
-type Column = (String, String, String, i64, i64, &'static str, String);
+/// `column2` to `column8` are the columns of the first line.
+static INTO_OUTBOX: LazyLock<Statements> = LazyLock::new(|| {
+    Statements::new(
+        "INSERT INTO outbox (reading_id, member, meter, measured_at, captured_at, lane, reading)
+         SELECT column2, column3, column4, column5, column6, column7, column8 FROM",
+        7,
+        "ORDER BY column1",
+    )
+});
 
 /// Adds readings without a number, in their order.
-pub(super) async fn insert_outbox<'a>(
-    conn: &mut SqliteConnection,
-    readings: impl Iterator<Item = &'a WireReading>,
-) -> Result<(), SpoolError> {
-    let rows = readings.map(|reading| -> Result<Column, SpoolError> {
-        Ok((
-            hex(reading.id.uuid()),
-            hex(reading.member.uuid()),
-            hex(reading.meter.uuid()),
-            micros(reading.time.at),
-            micros(reading.captured_at),
-            lane_of(reading.time.at, reading.captured_at).code(),
-            to_text(reading)?,
-        ))
-    });
-    let rows: Vec<Column> = rows.collect::<Result<_, _>>()?;
-    if rows.is_empty() {
-        return Ok(());
+pub(super) async fn insert_outbox(conn: &mut SqliteConnection, readings: &[&WireReading]) -> Result<(), SpoolError> {
+    for (statement, part) in INTO_OUTBOX.over(readings) {
+        let mut query = sqlx::query(statement);
+        for reading in part {
+            query = query
+                .bind(reading.id.uuid())
+                .bind(reading.member.uuid())
+                .bind(reading.meter.uuid())
+                .bind(micros(reading.time.at))
+                .bind(micros(reading.captured_at))
+                .bind(lane_of(reading.time.at, reading.captured_at).code())
+                .bind(to_text(reading)?);
+        }
+        query
+            .execute(&mut *conn)
+            .await
+            .attempting("put readings into the outbox")?;
     }
-    sqlx::query(
-        "INSERT INTO outbox (reading_id, member, meter, measured_at, captured_at, lane, reading)
-         SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), value ->> 3, value ->> 4, value ->> 5, value ->> 6
-         FROM json_each($1) ORDER BY key",
-    )
-    .bind(list(&rows)?)
-    .execute(conn)
-    .await
-    .attempting("put readings into the outbox")?;
     Ok(())
 }
 

@@ -3,7 +3,9 @@
 use carepost_contract::v1::{Item, Lane, WireReading};
 use carepost_domain::quarantine::Reason;
 
-use crate::spool::{Capture, Captured, Counter, LinkEnd, Settled, Settlement, SpoolRow};
+use proptest::prelude::*;
+
+use crate::spool::{Capture, Captured, Counter, LinkEnd, NewPacket, PendingRow, Settled, Settlement, SpoolRow};
 use crate::testing::*;
 
 async fn heard(bench: &Bench, link: crate::spool::LinkId, sequence: u16) -> SpoolRow {
@@ -73,6 +75,106 @@ async fn packets_of_one_capture_are_compared_and_counted_each() {
     assert_eq!(status.counters[Counter::PacketsSpooled.code()], 3);
     assert_eq!(status.counters[Counter::Duplicates.code()], 1);
     assert_eq!(status.counters[Counter::NoConsent.code()], 1);
+}
+
+/// One of few records on one of two links, so many seconds after noon. Few, so that many are equal.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    glucose: bool,
+    number: u16,
+    context: bool,
+    seconds: i64,
+}
+
+fn heards() -> impl Strategy<Value = Vec<Vec<Heard>>> {
+    let heard = (any::<bool>(), 1_u16..6, prop::bool::weighted(0.2), 0_i64..150).prop_map(
+        |(glucose, number, context, seconds)| Heard {
+            glucose,
+            number,
+            context,
+            seconds,
+        },
+    );
+    // Batches that need several statements are among them.
+    prop::collection::vec(prop::collection::vec(heard, 1..12), 1..6)
+}
+
+/// Captures what was heard, and says what became of each record and what is in the file then.
+async fn capture(batches: &[Vec<Heard>]) -> (Vec<Captured>, Vec<PendingRow>, serde_json::Value) {
+    let bench = Bench::new().await;
+    let (meter, cuff) = (glucose_meter(), home_cuff());
+    let (link, other) = (bench.link(&meter).await, bench.link(&cuff).await);
+    let mut captured = Vec::new();
+    for batch in batches {
+        let items = batch.iter().map(|heard| {
+            let at_noon = if heard.glucose {
+                packet(link, &meter, glucose(heard.number, at(-5), heard.context), noon())
+            } else {
+                let raw = pressure(100 + i64::from(heard.number), Some(at(-5)), Some(1));
+                packet(other, &cuff, raw, noon())
+            };
+            let heard_at = noon() + chrono::TimeDelta::seconds(heard.seconds);
+            Capture::Keep(NewPacket {
+                received_at: heard_at,
+                ..at_noon
+            })
+        });
+        let items: Vec<Capture> = items.collect();
+        captured.extend(bench.spool.capture(&items).await.unwrap());
+    }
+    let pending = bench.spool.pending(None).await.unwrap();
+    let status = serde_json::to_value(bench.status().await).unwrap();
+    (captured, pending, status)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn records_that_are_captured_together_become_what_they_become_one_by_one(batches in heards()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let alone: Vec<Vec<Heard>> = batches.iter().flatten().map(|heard| vec![*heard]).collect();
+            let one_by_one = capture(&alone).await;
+            prop_assert_eq!(&capture(&batches).await, &one_by_one);
+            let all = [batches.concat()];
+            prop_assert_eq!(&capture(&all).await, &one_by_one);
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn a_whole_memory_in_one_capture_keeps_its_order() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    // Downwards, and with one in the middle that is there already.
+    let before = heard(&bench, link, 100).await;
+    let items: Vec<Capture> = (1..=150)
+        .rev()
+        .map(|sequence| Capture::Keep(packet(link, &meter, glucose(sequence, at(-5), false), noon())))
+        .collect();
+    let captured = bench.spool.capture(&items).await.unwrap();
+    let mut expected = Vec::new();
+    for item in &items {
+        // What is asked for alone joins the row in which it stands.
+        expected.extend(bench.spool.capture(std::slice::from_ref(item)).await.unwrap());
+    }
+    let row = |captured: &Captured| match captured {
+        Captured::Spooled(row) | Captured::Joined(row) => *row,
+        other => panic!("a record, and not {other:?}"),
+    };
+    let rows: Vec<SpoolRow> = captured.iter().map(row).collect();
+    assert_eq!(rows, expected.iter().map(row).collect::<Vec<_>>());
+    let new: Vec<SpoolRow> = captured
+        .iter()
+        .filter(|what| matches!(what, Captured::Spooled(_)))
+        .map(row)
+        .collect();
+    assert_eq!(new.len(), 149);
+    assert!(new.is_sorted());
+    assert_eq!(captured[50], Captured::Joined(before));
 }
 
 #[tokio::test]
