@@ -134,6 +134,10 @@ impl Scanner {
     async fn give_up_kept(&mut self) -> Result<(), LinkFault> {
         let copy = self.parts.spool.down();
         let now = self.parts.clock.now();
+        if !self.kept.is_empty() {
+            // That the service has gone may be known before the last of what it said.
+            sleep(session::STRAGGLERS).await;
+        }
         for (meter, mut kept) in std::mem::take(&mut self.kept) {
             // Of a meter that may not be read any more, nothing is heard either.
             let Some(meter) = copy.meter(meter).filter(|meter| copy.may_read(meter, now)) else {
@@ -538,8 +542,8 @@ impl Scanner {
             if kept.is_for_good() {
                 self.claims.keep(meter_id, &self.name);
             }
-            // Of more than can be kept, each is subscribed to anew before its next link.
-            if kept.is_for_good() || self.kept.len() < MAX_KEPT {
+            // Of more than can be kept, each is subscribed to anew before its next link, unless it has something to write down.
+            if kept.is_for_good() || kept.has_heard() || self.kept.len() < MAX_KEPT {
                 self.kept.insert(meter_id, kept);
             }
         }
@@ -547,6 +551,8 @@ impl Scanner {
             SessionEnd::Over { end, records } => {
                 tracing::info!(meter.id = %meter_id, records, clean = end == LinkEnd::Clean, "link is over");
             }
+            // It was not the meter that failed.
+            SessionEnd::NotConnected(fault @ LinkFault::ServiceLost) => return Err(fault),
             SessionEnd::NotConnected(fault) => {
                 let reason = crate::admit::chain(&fault);
                 tracing::warn!(meter.id = %meter_id, error = reason, "meter does not connect");

@@ -32,6 +32,7 @@ use crate::board::LinkState;
 use crate::spool::LinkEnd;
 use opening::{Open, Value};
 
+pub(super) use goodbye::STRAGGLERS;
 pub(super) use kept::Kept;
 
 /// Values that are handed on together.
@@ -113,6 +114,7 @@ struct Session {
 /// `bluetooth.session_ms`, and the goodbye, each of whose steps has its own limit; a hard stop cuts all but the tries short.
 pub(super) async fn run(parts: SessionParts, meter: Meter, peripheral: Peripheral, kept: Option<Kept>) -> Ended {
     let meter = Arc::new(meter);
+    let lost = lost(parts.news.clone());
     parts.say(LinkState::Connecting { meter: meter.id });
     let talk = match about::known_talk(&parts, &meter).await {
         Ok(talk) => talk,
@@ -141,7 +143,7 @@ pub(super) async fn run(parts: SessionParts, meter: Meter, peripheral: Periphera
         kept.stands = kept::subscribe_early(&parts, meter.kind, &kept.peripheral).await;
     }
     kept.for_good = talk.keep_session;
-    match opened(parts, &meter, talk, kept).await {
+    match opened(parts, &meter, talk, kept, lost).await {
         Ok(session) => session.conduct().await,
         Err(ended) => *ended,
     }
@@ -154,6 +156,7 @@ async fn opened(
     meter: &Arc<Meter>,
     talk: TalkQuirks,
     mut kept: Kept,
+    lost: impl Future<Output = ()>,
 ) -> Result<Session, Box<Ended>> {
     let mut early = None;
     if kept.drain(&parts.link.clock) {
@@ -163,11 +166,20 @@ async fn opened(
         }
     }
     parts.gone.borrow_and_update();
-    let not_before = match connect(&parts.link, &parts.soft, meter, &kept.peripheral).await {
+    // With the service, every connection ends, and every notification session: on a link that is made after that, a meter
+    // would send to nobody.
+    let connected = tokio::select! {
+        connected = connect(&parts.link, &parts.soft, meter, &kept.peripheral) => connected,
+        () = lost => Err(LinkFault::ServiceLost),
+    };
+    let not_before = match connected {
         Ok(not_before) => not_before,
         Err(fault) => {
             if let Some(open) = early {
                 drop(open.close(LinkEnd::HungUp));
+            }
+            if matches!(fault, LinkFault::ServiceLost) {
+                kept.lose_session(&parts, meter).await;
             }
             return Err(ended(SessionEnd::NotConnected(fault), kept));
         }
@@ -213,6 +225,17 @@ async fn open_early(parts: &SessionParts, meter: &Arc<Meter>, kept: &mut Kept) -
         open.hand_on(value).await?;
     }
     Ok(open)
+}
+
+/// Resolves when the Bluetooth service has gone since this was called.
+fn lost(mut news: watch::Receiver<News>) -> impl Future<Output = ()> {
+    let before = news.borrow().service_lost;
+    async move {
+        if news.wait_for(|news| news.service_lost != before).await.is_err() {
+            // Nobody follows the bus any more.
+            std::future::pending().await
+        }
+    }
 }
 
 /// What is left without a link. A session that stands is held on to: what it hears is heard by nobody else.
@@ -292,17 +315,11 @@ impl Session {
     }
 
     async fn discover(&mut self) -> Result<(), LinkFault> {
-        let settings = &self.parts.link.settings;
+        let settings = self.parts.link.settings.clone();
         let mut tries_left = settings.discover_tries;
         let objects_by = Instant::now() + OBJECTS_LAG;
         loop {
-            match within(
-                settings.operation_ms,
-                "discover services",
-                self.peripheral.discover_services(),
-            )
-            .await
-            {
+            match self.look_at_services(settings.operation_ms).await? {
                 // The services may be announced before their objects are there.
                 Ok(()) if !self.peripheral.services().is_empty() => return Ok(()),
                 Ok(()) if Instant::now() < objects_by => {}
@@ -317,6 +334,23 @@ impl Session {
                 _ => tries_left -= 1,
             }
             sleep(jittered(settings.retry_ms, self.parts.link.entropy.bytes())).await;
+        }
+    }
+
+    /// Asks the Bluetooth service once. The stream gives values of those characteristics only that its handle knows when it is
+    /// asked: what came by a session that stood before the link is taken before the handle forgets them, for a service that
+    /// has been restarted meanwhile answers that there are none.
+    async fn look_at_services(&mut self, limit: u64) -> Result<Result<(), LinkFault>, LinkFault> {
+        let peripheral = self.peripheral.clone();
+        let asked = within(limit, "discover services", peripheral.discover_services());
+        if self
+            .characteristic(self.meter.kind.service(), self.meter.kind.characteristic())
+            .is_some()
+        {
+            self.while_listening(asked).await
+        } else {
+            // The stream keeps what comes until the handle knows whose it is.
+            Ok(asked.await)
         }
     }
 
@@ -421,10 +455,12 @@ impl Session {
     async fn while_listening<T>(&mut self, operation: impl Future<Output = T>) -> Result<T, LinkFault> {
         let mut operation = std::pin::pin!(operation);
         loop {
-            // Both branches are cancel-safe; what a value leads to is awaited outside.
+            // Both branches are cancel-safe; what a value leads to is awaited outside. What has come is taken before the
+            // operation goes on, which may change what the stream understands.
             let value = tokio::select! {
-                done = &mut operation => return Ok(done),
+                biased;
                 value = self.values.next() => value,
+                done = &mut operation => return Ok(done),
             };
             match value {
                 Some(value) => {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use carepost_sim::control::CuffRecord;
+use carepost_sim::{AfterValues, Delay, HostEvent, HostFaults};
 use dbus::blocking::{Connection, Proxy};
 use dbus::channel::Channel;
 use serde_json::Value;
@@ -156,6 +157,79 @@ async fn a_bonded_cuff_that_hangs_up_by_itself_is_listened_to_from_the_first_mom
     as_in_the_ledger(&mut world, &FORGETFUL, &owner).await;
     assert_eq!(gaps(&world.status().await.unwrap()), 0);
     closed(world).await;
+}
+
+const INTERRUPTED: Cuff = Cuff {
+    name: "interrupted",
+    address: "C4:DE:0C:00:00:04",
+    profiles: &["cccd-forgotten", "delete-after-transfer"],
+    own: "[meters.security]\ndemands = \"encryption\"\n",
+};
+
+/// A bonded cuff with six records in its memory is in range again; bluetoothd goes and comes when it has sent three of them,
+/// by a session that was asked for before the link.
+async fn interrupted(resolve_delay_ms: u32, cuff: &Cuff, delay: Delay) -> (World, Person) {
+    let mut world = opened(simulator(resolve_delay_ms, &[cuff]), &[]).await;
+    let owner = member(&world, "CP-7004").await;
+    pair(&mut world, cuff, &owner, "").await;
+    let before = world.meters().counters().await.unwrap().disconnections;
+    measure(&mut world, cuff, 119, None).await;
+    links_ended(&mut world, before + 1).await;
+    as_in_the_ledger(&mut world, cuff, &owner).await;
+    world.meters().set_range(cuff.name, false).await.unwrap();
+    for n in 0..6 {
+        measure(&mut world, cuff, 120 + n, None).await;
+    }
+    let faults = HostFaults {
+        delays: vec![delay],
+        after_values: Some(AfterValues {
+            values: 3,
+            then: HostEvent::RestartBluez { down_ms: 300 },
+        }),
+        ..HostFaults::default()
+    };
+    world.meters().host_faults(faults).await.unwrap();
+    world.meters().set_range(cuff.name, true).await.unwrap();
+    (world, owner)
+}
+
+/// Whether the cuff has sent something between the one bluetoothd and the other, nobody here can know.
+async fn ends_with_a_possible_gap(world: World) {
+    assert!(gaps(&world.drained().await.unwrap()) > 0);
+    world.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cuff_sends_while_its_services_are_looked_at_is_kept_when_the_service_restarts_then() {
+    // A bluetoothd that comes back knows no services before the next link.
+    let slowly = Delay {
+        what: "Introspect".to_owned(),
+        ms: 200,
+    };
+    let (mut world, owner) = interrupted(5, &INTERRUPTED, slowly).await;
+    as_in_the_ledger(&mut world, &INTERRUPTED, &owner).await;
+    ends_with_a_possible_gap(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cuff_sends_before_it_is_said_to_be_connected_is_kept_when_the_service_restarts_then() {
+    // bluetoothd is gone before it has answered, and as slow when it is back.
+    let never = Delay {
+        what: "Connect".to_owned(),
+        ms: 5_000,
+    };
+    let (mut world, owner) = interrupted(300, &INTERRUPTED, never).await;
+    world.readings_of(&owner, 4).await.unwrap();
+    world.meters().host_faults(HostFaults::default()).await.unwrap();
+    as_in_the_ledger(&mut world, &INTERRUPTED, &owner).await;
+    let status = world.status().await.unwrap();
+    let meters = status["spool"]["meters"].as_array().unwrap();
+    let failures: u64 = meters
+        .iter()
+        .filter_map(|meter| meter["connect_failures"].as_u64())
+        .sum();
+    assert_eq!(failures, 0, "it was not the meter's fault: {status:#}");
+    ends_with_a_possible_gap(world).await;
 }
 
 const KEEPER: Cuff = Cuff {

@@ -14,7 +14,7 @@ use crate::link::{LinkFault, within};
 use crate::spool::{Disposition, LinkEnd};
 
 /// How long values that are on their way inside this process are waited for, once nothing more can come from the meter.
-const STRAGGLERS: Duration = Duration::from_millis(50);
+pub(in crate::link) const STRAGGLERS: Duration = Duration::from_millis(50);
 /// How long they may take altogether, and how long the end of a link may take to be durable: a meter that sends without end,
 /// or a full disk, does not keep the radio from others.
 const GOODBYE: Duration = Duration::from_secs(5);

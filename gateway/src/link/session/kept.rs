@@ -12,7 +12,9 @@ use carepost_daemon::Clock;
 use carepost_domain::meter::{Meter, MeterKind};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
+use super::goodbye::STRAGGLERS;
 use super::opening::{Open, Value};
 use super::{Session, SessionParts, TAKE, Values, as_known};
 use crate::admit::chain;
@@ -83,8 +85,21 @@ impl Kept {
     }
 
     /// Whether something waits to be written down.
-    pub(super) fn has_heard(&self) -> bool {
+    pub(in crate::link) fn has_heard(&self) -> bool {
         !self.early.is_empty()
+    }
+
+    /// Its session went with the Bluetooth service. A link may have stood before the service had said so, on which the meter
+    /// sent something; its subscription may be on still, which the next link must know.
+    pub(super) async fn lose_session(&mut self, parts: &SessionParts, meter: &Meter) {
+        if !std::mem::take(&mut self.stands) {
+            return;
+        }
+        sleep(STRAGGLERS).await;
+        self.drain(&parts.link.clock);
+        if let Err(error) = parts.link.spool.set_keeps_session(meter.id).await {
+            tracing::warn!(meter.id = %meter.id, error = chain(&error), "whether its session is kept is not noted");
+        }
     }
 
     /// When it had heard nothing yet.
