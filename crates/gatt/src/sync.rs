@@ -185,6 +185,12 @@ impl GlucoseSync {
         self.deadline
     }
 
+    /// Whether a value that comes now puts the deadline off. While an abort is awaited, none does.
+    #[must_use]
+    pub const fn awaits_values(&self) -> bool {
+        matches!(self.state, State::Asking(_))
+    }
+
     /// True once [`Action::Finished`] was returned.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -206,9 +212,7 @@ impl GlucoseSync {
     /// Takes what happened at `now`, since the start of the link, and returns what to do, in order.
     pub fn handle(&mut self, now: Duration, event: Event<'_>) -> Vec<Action> {
         match event {
-            Event::Measurement(_) | Event::Context(_) | Event::ControlPoint(_)
-                if matches!(self.state, State::Asking(_)) =>
-            {
+            Event::Measurement(_) | Event::Context(_) | Event::ControlPoint(_) if self.awaits_values() => {
                 self.seen.values = self.seen.values.saturating_add(1);
                 if self.seen.values > MAX_VALUES_PER_QUESTION {
                     return self.abort(now, AbortReason::TooManyValues);

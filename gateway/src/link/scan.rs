@@ -503,6 +503,7 @@ impl Scanner {
             adapter: self.name.clone(),
             seen,
             news: self.news.clone(),
+            service: self.began_with.0,
             path: path_of(&id),
         };
         let kept = self.kept.remove(&meter_id);
@@ -538,12 +539,12 @@ impl Scanner {
             self.parts.desk.meter_disconnected(meter_id);
         }
         drop(claim);
-        if let Some(kept) = kept {
+        if let Some(mut kept) = kept {
             if kept.is_for_good() {
                 self.claims.keep(meter_id, &self.name);
             }
             // Of more than can be kept, each is subscribed to anew before its next link, unless it has something to write down.
-            if kept.is_for_good() || kept.has_heard() || self.kept.len() < MAX_KEPT {
+            if kept.is_for_good() || self.kept.len() < MAX_KEPT || kept.drain(&self.parts.clock) {
                 self.kept.insert(meter_id, kept);
             }
         }

@@ -59,6 +59,8 @@ pub(super) struct SessionParts {
     pub(super) seen: Seen,
     /// Who can be asked whether the meter has a bond.
     pub(super) news: watch::Receiver<News>,
+    /// How often the Bluetooth service had gone when this adapter's scanner began.
+    pub(super) service: u64,
     /// The meter's object path.
     pub(super) path: String,
 }
@@ -98,6 +100,8 @@ struct Session {
     values: Values,
     /// A notification session of ours stood before the link.
     stands: bool,
+    /// It stood before the link did, so that nothing was sent that it did not hear.
+    whole: bool,
     /// Something came before the link, over one that was not ours.
     heard_early: bool,
     subscribed: Vec<Characteristic>,
@@ -114,7 +118,6 @@ struct Session {
 /// `bluetooth.session_ms`, and the goodbye, each of whose steps has its own limit; a hard stop cuts all but the tries short.
 pub(super) async fn run(parts: SessionParts, meter: Meter, peripheral: Peripheral, kept: Option<Kept>) -> Ended {
     let meter = Arc::new(meter);
-    let lost = lost(parts.news.clone());
     parts.say(LinkState::Connecting { meter: meter.id });
     let talk = match about::known_talk(&parts, &meter).await {
         Ok(talk) => talk,
@@ -139,11 +142,20 @@ pub(super) async fn run(parts: SessionParts, meter: Meter, peripheral: Periphera
         }
     };
     // A meter with a bond may have its subscription on from before, and send as soon as the link is encrypted.
+    let mut whole = kept.stands;
     if !kept.stands && meter.kind.sends_by_itself() && (talk.keep_session || parts.is_bonded().await != Some(false)) {
+        // On a link that stands already, it may have sent something before.
+        let asked = within(
+            parts.link.settings.probe_ms,
+            "ask whether a meter is connected",
+            kept.peripheral.is_connected(),
+        );
+        let linked = matches!(asked.await, Ok(true));
         kept.stands = kept::subscribe_early(&parts, meter.kind, &kept.peripheral).await;
+        whole = kept.stands && !linked;
     }
     kept.for_good = talk.keep_session;
-    match opened(parts, &meter, talk, kept, lost).await {
+    match opened(parts, &meter, talk, kept, whole).await {
         Ok(session) => session.conduct().await,
         Err(ended) => *ended,
     }
@@ -156,7 +168,7 @@ async fn opened(
     meter: &Arc<Meter>,
     talk: TalkQuirks,
     mut kept: Kept,
-    lost: impl Future<Output = ()>,
+    whole: bool,
 ) -> Result<Session, Box<Ended>> {
     let mut early = None;
     if kept.drain(&parts.link.clock) {
@@ -167,11 +179,13 @@ async fn opened(
     }
     parts.gone.borrow_and_update();
     // With the service, every connection ends, and every notification session: on a link that is made after that, a meter
-    // would send to nobody.
+    // would send to nobody. Both branches may be dropped: what is left of a connection is ended below.
     let connected = tokio::select! {
+        biased;
+        () = lost(&parts) => Err(LinkFault::ServiceLost),
         connected = connect(&parts.link, &parts.soft, meter, &kept.peripheral) => connected,
-        () = lost => Err(LinkFault::ServiceLost),
     };
+    let connected = connected.map_err(|fault| if parts.is_lost() { LinkFault::ServiceLost } else { fault });
     let not_before = match connected {
         Ok(not_before) => not_before,
         Err(fault) => {
@@ -180,6 +194,9 @@ async fn opened(
             }
             if matches!(fault, LinkFault::ServiceLost) {
                 kept.lose_session(&parts, meter).await;
+                // The call may have reached the service that came after.
+                let ending = kept.peripheral.disconnect();
+                within(parts.link.settings.probe_ms, "disconnect", ending).await.ok();
             }
             return Err(ended(SessionEnd::NotConnected(fault), kept));
         }
@@ -208,6 +225,7 @@ async fn opened(
         open,
         values: kept.values,
         stands: kept.stands,
+        whole,
         heard_early,
         subscribed: Vec::new(),
         talk,
@@ -227,9 +245,9 @@ async fn open_early(parts: &SessionParts, meter: &Arc<Meter>, kept: &mut Kept) -
     Ok(open)
 }
 
-/// Resolves when the Bluetooth service has gone since this was called.
-fn lost(mut news: watch::Receiver<News>) -> impl Future<Output = ()> {
-    let before = news.borrow().service_lost;
+/// Resolves when the Bluetooth service has gone since the adapter's scanner began.
+fn lost(parts: &SessionParts) -> impl Future<Output = ()> + use<> {
+    let (mut news, before) = (parts.news.clone(), parts.service);
     async move {
         if news.wait_for(|news| news.service_lost != before).await.is_err() {
             // Nobody follows the bus any more.
@@ -247,6 +265,11 @@ fn ended(end: SessionEnd, kept: Kept) -> Box<Ended> {
 impl SessionParts {
     fn say(&self, state: LinkState) {
         self.link.board.set_adapter(&self.adapter, state);
+    }
+
+    /// Whether the Bluetooth service has gone since the adapter's scanner began, as far as is known.
+    fn is_lost(&self) -> bool {
+        self.news.borrow().service_lost != self.service
     }
 
     /// Whether the meter has a bond with this adapter, as far as is known.
@@ -473,11 +496,11 @@ impl Session {
         }
     }
 
-    /// Waits until everything handed on is durable.
-    async fn flush(&mut self) -> Result<(), LinkFault> {
+    /// Asks to be told when everything handed on so far is durable.
+    async fn flush(&mut self) -> Result<oneshot::Receiver<()>, LinkFault> {
         let (done, answer) = oneshot::channel();
         self.send(Message::Flush { done }).await?;
-        answer.await.map_err(|_| LinkFault::CaptureGone)
+        Ok(answer)
     }
 
     async fn send(&mut self, message: Message) -> Result<(), LinkFault> {

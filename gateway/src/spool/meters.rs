@@ -179,11 +179,15 @@ impl Spool {
             return Ok(());
         }
         let mut tx = self.begin(ATTEMPT).await?;
-        sqlx::query("UPDATE meter_state SET keeps_session = 1 WHERE meter = $1")
-            .bind(meter.uuid())
-            .execute(&mut *tx)
-            .await
-            .attempting(ATTEMPT)?;
+        // It may never have had a link that came to stand.
+        sqlx::query(
+            "INSERT INTO meter_state (meter, keeps_session) VALUES ($1, 1)
+             ON CONFLICT (meter) DO UPDATE SET keeps_session = 1",
+        )
+        .bind(meter.uuid())
+        .execute(&mut *tx)
+        .await
+        .attempting(ATTEMPT)?;
         tx.commit().await.attempting(ATTEMPT)
     }
 

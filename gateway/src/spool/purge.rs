@@ -174,7 +174,7 @@ async fn purge_sealed(
                 .await
                 .attempting(ATTEMPT)?;
             if known.is_none() {
-                insert_outbox(conn, &[&reading]).await?;
+                insert_outbox(conn, &[(&reading, &text)]).await?;
             }
             purged.released += 1;
         } else if withdrew && !copy.consents(member, now) {

@@ -38,18 +38,25 @@ pub(crate) fn lane_of(measured_at: DateTime<Utc>, captured_at: DateTime<Utc>) ->
     }
 }
 
+/// A row of `spool` by the places of its columns, for there may be thousands: id, link, meter, characteristic, raw, context,
+/// receipt, whether the clock was trusted then, sitting, nonce, and whether the sitting is a guess.
+type Waiting = (
+    i64,
+    i64,
+    Uuid,
+    i64,
+    Vec<u8>,
+    Option<Vec<u8>>,
+    i64,
+    bool,
+    Option<Uuid>,
+    i64,
+    bool,
+);
+
 #[derive(FromRow)]
-struct Pending {
+struct Link {
     id: i64,
-    link: i64,
-    meter: Uuid,
-    characteristic: i64,
-    raw: Vec<u8>,
-    context_raw: Option<Vec<u8>>,
-    received_at: i64,
-    clock_trusted: bool,
-    sitting: Option<Uuid>,
-    nonce: i64,
     opened_at: i64,
     closed: bool,
     unclean: bool,
@@ -59,38 +66,47 @@ struct Pending {
     skew_at: Option<i64>,
     last_skew_ms: Option<i64>,
     last_skew_at: Option<i64>,
-    provisional: bool,
 }
 
-impl Pending {
-    fn into_row(self) -> Result<PendingRow, SpoolError> {
-        Ok(PendingRow {
-            row: SpoolRow(self.id),
-            link: LinkFacts {
-                id: LinkId(self.link),
-                opened_at: instant(self.opened_at)?,
-                closed: self.closed,
-                unclean: self.unclean,
-                records: u32::try_from(self.records).unwrap_or(u32::MAX),
-                looks: Looks {
-                    now: link_clock(&self.clock, look(self.skew_ms, self.skew_at)?)?,
-                    last: look(self.last_skew_ms, self.last_skew_at)?,
-                },
+impl Link {
+    fn into_facts(self) -> Result<(i64, LinkFacts), SpoolError> {
+        let facts = LinkFacts {
+            id: LinkId(self.id),
+            opened_at: instant(self.opened_at)?,
+            closed: self.closed,
+            unclean: self.unclean,
+            records: u32::try_from(self.records).unwrap_or(u32::MAX),
+            looks: Looks {
+                now: link_clock(&self.clock, look(self.skew_ms, self.skew_at)?)?,
+                last: look(self.last_skew_ms, self.last_skew_at)?,
             },
-            provisional: self.provisional,
-            packet: NewPacket {
-                link: LinkId(self.link),
-                meter: id(self.meter),
-                characteristic: u16::try_from(self.characteristic).map_err(bad_row("a packet"))?,
-                raw: self.raw,
-                received_at: instant(self.received_at)?,
-                clock_trusted: self.clock_trusted,
-                sitting: self.sitting.map(id),
-                nonce: self.nonce.cast_unsigned(),
-            },
-            context_raw: self.context_raw,
-        })
+        };
+        Ok((self.id, facts))
     }
+}
+
+fn pending_row(row: Waiting, links: &HashMap<i64, LinkFacts>) -> Result<PendingRow, SpoolError> {
+    let (row, link, meter, characteristic, raw, context_raw, received_at, clock_trusted, sitting, nonce, provisional) =
+        row;
+    let facts = links
+        .get(&link)
+        .ok_or_else(|| bad_row("a packet")("its link is gone"))?;
+    Ok(PendingRow {
+        row: SpoolRow(row),
+        link: *facts,
+        provisional,
+        packet: NewPacket {
+            link: LinkId(link),
+            meter: id(meter),
+            characteristic: u16::try_from(characteristic).map_err(bad_row("a packet"))?,
+            raw,
+            received_at: instant(received_at)?,
+            clock_trusted,
+            sitting: sitting.map(id),
+            nonce: nonce.cast_unsigned(),
+        },
+        context_raw,
+    })
 }
 
 impl Spool {
@@ -99,19 +115,31 @@ impl Spool {
     /// # Errors
     /// When the engine fails, or a row is not what this program writes.
     pub async fn pending(&self, after: Option<SpoolRow>) -> Result<Vec<PendingRow>, SpoolError> {
-        let rows: Vec<Pending> = sqlx::query_as(
-            "SELECT s.id, s.link, s.meter, s.characteristic, s.raw, s.context_raw, s.received_at, s.clock_trusted, s.sitting,
-                    s.nonce, s.provisional, l.opened_at, l.closed_at IS NOT NULL AS closed, l.unclean, l.records, l.clock,
-                    l.skew_ms, l.skew_at, l.last_skew_ms, l.last_skew_at
-             FROM spool s JOIN links l ON l.id = s.link
-             WHERE s.id > $1 ORDER BY s.id LIMIT $2",
+        const ATTEMPT: &str = "read pending packets";
+        // Both as they stand at one moment: a link's end must not be seen without its last packet.
+        let mut tx = self.inner.pool.begin().await.attempting(ATTEMPT)?;
+        let rows: Vec<Waiting> = sqlx::query_as(
+            "SELECT id, link, meter, characteristic, raw, context_raw, received_at, clock_trusted, sitting, nonce, provisional
+             FROM spool WHERE id > $1 ORDER BY id LIMIT $2",
         )
         .bind(after.map_or(0, |row| row.0))
         .bind(i64::from(PENDING_PAGE))
-        .fetch_all(&self.inner.pool)
+        .fetch_all(&mut *tx)
         .await
-        .attempting("read pending packets")?;
-        rows.into_iter().map(Pending::into_row).collect()
+        .attempting(ATTEMPT)?;
+        let links: BTreeSet<i64> = rows.iter().map(|row| row.1).collect();
+        let links: Vec<Link> = sqlx::query_as(
+            "SELECT id, opened_at, closed_at IS NOT NULL AS closed, unclean, records, clock, skew_ms, skew_at, last_skew_ms,
+                    last_skew_at
+             FROM links WHERE id IN (SELECT value FROM json_each($1))",
+        )
+        .bind(list(&links.into_iter().collect::<Vec<_>>())?)
+        .fetch_all(&mut *tx)
+        .await
+        .attempting(ATTEMPT)?;
+        tx.commit().await.attempting(ATTEMPT)?;
+        let links = links.into_iter().map(Link::into_facts).collect::<Result<_, _>>()?;
+        rows.into_iter().map(|row| pending_row(row, &links)).collect()
     }
 
     /// Settles packets, all in one transaction. `decided_with` is the revision of the copy
@@ -126,6 +154,8 @@ impl Spool {
         decisions: &[(SpoolRow, Settlement)],
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<Settled>>, SpoolError> {
+        // Before the transaction, which nobody else can write beside.
+        let texts = texts(decisions)?;
         let mut tx = self.begin(ATTEMPT).await?;
         if super::down::revision(&mut tx).await? != decided_with {
             return Ok(None);
@@ -134,9 +164,9 @@ impl Spool {
         let mut settled = Vec::with_capacity(decisions.len());
         let mut rows = take_rows(&mut tx, decisions).await?;
         let mut outgoing = Outgoing::load(&mut tx, decisions, &rows).await?;
-        for (row, settlement) in decisions {
+        for ((row, settlement), text) in decisions.iter().zip(texts) {
             settled.push(match rows.remove(row) {
-                Some(raw) => settle_one(&mut tx, raw, settlement, &mut outgoing, &copy, now).await?,
+                Some(raw) => settle_one(&mut tx, raw, settlement, text, &mut outgoing, &copy, now).await?,
                 None => Settled::Gone,
             });
         }
@@ -190,12 +220,13 @@ async fn settle_one<'a>(
     conn: &mut SqliteConnection,
     raw: Raw,
     settlement: &'a Settlement,
+    text: String,
     outgoing: &mut Outgoing<'a>,
     copy: &DownCopy,
     now: DateTime<Utc>,
 ) -> Result<Settled, SpoolError> {
     match settlement {
-        Settlement::Outbox(reading) => outgoing.take(conn, reading, raw).await,
+        Settlement::Outbox(reading) => outgoing.take(conn, reading, text, raw).await,
         Settlement::Sealed(reading) => {
             // Not before a withdrawal that is on record: the seal was asked for after it.
             let sealed_at = not_before(copy.grants_of(reading.member), now);
@@ -208,7 +239,7 @@ async fn settle_one<'a>(
             .bind(reading.member.uuid())
             .bind(micros(reading.time.at))
             .bind(micros(sealed_at))
-            .bind(to_text(reading)?)
+            .bind(text)
             .bind(!reading.time.gateway_clock_unsure)
             .execute(&mut *conn)
             .await
@@ -227,6 +258,22 @@ async fn settle_one<'a>(
     }
 }
 
+/// What is written of the readings among these; nothing of the others.
+fn texts(decisions: &[(SpoolRow, Settlement)]) -> Result<Vec<String>, SpoolError> {
+    let text = |(_, settlement): &(SpoolRow, Settlement)| match settlement {
+        Settlement::Outbox(reading) | Settlement::Sealed(reading) => to_text(reading),
+        Settlement::Quarantine { .. } | Settlement::Forget(_) => Ok(String::new()),
+    };
+    decisions.iter().map(text).collect()
+}
+
+/// A reading that is to be put into the outbox, as it is written, and the packet that it was.
+struct Parcel<'a> {
+    reading: &'a WireReading,
+    text: String,
+    raw: Raw,
+}
+
 /// Readings of one transaction on their way into the outbox. What must be known of them is asked for together, and they are
 /// put there together, in their order.
 struct Outgoing<'a> {
@@ -236,7 +283,7 @@ struct Outgoing<'a> {
     delivered: HashMap<Uuid, Uuid>,
     /// Meters with packets in the quarantine.
     aside: HashSet<Uuid>,
-    new: Vec<(&'a WireReading, Raw)>,
+    new: Vec<Parcel<'a>>,
     /// Of each meter, so many that came before.
     duplicates: BTreeMap<Uuid, u64>,
 }
@@ -290,6 +337,7 @@ impl<'a> Outgoing<'a> {
         &mut self,
         conn: &mut SqliteConnection,
         reading: &'a WireReading,
+        text: String,
         raw: Raw,
     ) -> Result<Settled, SpoolError> {
         // A glucose sync reads the newest record that the server confirmed once more, to see that it is still there.
@@ -306,7 +354,7 @@ impl<'a> Outgoing<'a> {
             }
             None => {
                 self.holders.insert(reading.id.uuid(), reading.member.uuid());
-                self.new.push((reading, raw));
+                self.new.push(Parcel { reading, text, raw });
                 Ok(Settled::Outbox(reading.id))
             }
         }
@@ -331,12 +379,13 @@ impl<'a> Outgoing<'a> {
             count_duplicates(conn, meter, times).await?;
         }
         let new = std::mem::take(&mut self.new);
-        let readings: Vec<&WireReading> = new.iter().map(|(reading, _)| *reading).collect();
+        let readings: Vec<_> = new.iter().map(|new| (new.reading, new.text.as_str())).collect();
         insert_outbox(conn, &readings).await?;
         let told_apart = new
             .iter()
-            .filter(|(reading, _)| reading.time.quality != TimeQuality::ReceivedTimeUsed);
-        for (_, raw) in told_apart.filter(|(_, raw)| self.aside.contains(&raw.meter)) {
+            .filter(|new| new.reading.time.quality != TimeQuality::ReceivedTimeUsed)
+            .map(|new| &new.raw);
+        for raw in told_apart.filter(|raw| self.aside.contains(&raw.meter)) {
             // It may have been quarantined by what was known earlier, such as before its meter was bound. Equal bytes
             // without a time of their own are another measurement's.
             sqlx::query("DELETE FROM quarantine WHERE meter = $1 AND characteristic = $2 AND raw = $3")
@@ -361,11 +410,14 @@ static INTO_OUTBOX: LazyLock<Statements> = LazyLock::new(|| {
     )
 });
 
-/// Adds readings without a number, in their order.
-pub(super) async fn insert_outbox(conn: &mut SqliteConnection, readings: &[&WireReading]) -> Result<(), SpoolError> {
+/// Adds readings without a number, in their order, each with what is written of it.
+pub(super) async fn insert_outbox(
+    conn: &mut SqliteConnection,
+    readings: &[(&WireReading, &str)],
+) -> Result<(), SpoolError> {
     for (statement, part) in INTO_OUTBOX.over(readings) {
         let mut query = sqlx::query(statement);
-        for reading in part {
+        for (reading, text) in part {
             query = query
                 .bind(reading.id.uuid())
                 .bind(reading.member.uuid())
@@ -373,7 +425,7 @@ pub(super) async fn insert_outbox(conn: &mut SqliteConnection, readings: &[&Wire
                 .bind(micros(reading.time.at))
                 .bind(micros(reading.captured_at))
                 .bind(lane_of(reading.time.at, reading.captured_at).code())
-                .bind(to_text(reading)?);
+                .bind(*text);
         }
         query
             .execute(&mut *conn)

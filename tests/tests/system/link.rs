@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use system_tests::programs::workspace_root;
 use system_tests::scenes::{self, Cast};
 use system_tests::wait::wait_for;
-use system_tests::world::{HOME_CUFF, SOON, STORE_CUFF, Setup, World};
+use system_tests::world::{GLUCOSE, HOME_CUFF, SOON, STORE_CUFF, Setup, World};
 
 /// Longest wait for a recovery: the gateway's pauses between two tries double.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(45);
@@ -210,6 +210,45 @@ async fn while_nothing_can_be_written_down_no_meter_is_read_and_nothing_is_lost(
     sqlx::query("ROLLBACK").execute(&mut lock).await.unwrap();
     lock.close().await.unwrap();
     world.readings_of(&cast.sun, 1).await.unwrap();
+    world.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_cannot_be_written_down_knows_nothing_of_it_and_ends_well_when_it_can() {
+    let (mut world, cast) = opened(Setup::default()).await;
+    let file = SqliteConnectOptions::new().filename(world.gateway_folder().join("spool.sqlite"));
+    let mut lock = SqliteConnection::connect_with(&file).await.unwrap();
+    world.meters().press_transfer(GLUCOSE.0).await.unwrap();
+    // In the middle of 60 records.
+    wait_for("the first records", SOON, async || {
+        let counters = world.meters().counters().await?;
+        Ok((counters.notifications >= 3).then_some(()))
+    })
+    .await
+    .unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
+    gateway_says(&world, "the gateway to say that it cannot write", |daemon| {
+        daemon["capture_stalled"] == true
+    })
+    .await;
+    // The meter has long said all of it.
+    let ledger = world.meters().ledger(Some(GLUCOSE.0)).await.unwrap();
+    assert!(ledger.iter().all(|entry| entry.sent > 0), "{ledger:?}");
+    let mark = "SELECT count(*) FROM meter_state WHERE sync_sequence IS NOT NULL";
+    let marks: i64 = sqlx::query_scalar(mark).fetch_one(&mut lock).await.unwrap();
+    assert_eq!(marks, 0);
+    sqlx::query("ROLLBACK").execute(&mut lock).await.unwrap();
+    world.readings_of(&cast.li, ledger.len()).await.unwrap();
+    wait_for("the mark", SOON, async || {
+        let marks: i64 = sqlx::query_scalar(mark).fetch_one(&mut lock).await?;
+        Ok((marks == 1).then_some(()))
+    })
+    .await
+    .unwrap();
+    // Not asked for again: the meter was heard out while nothing could be written.
+    let ledger = world.meters().ledger(Some(GLUCOSE.0)).await.unwrap();
+    assert!(ledger.iter().all(|entry| entry.sent == 1), "{ledger:?}");
+    lock.close().await.unwrap();
     world.stop().await.unwrap();
 }
 

@@ -1,11 +1,13 @@
 //! The conversation by which a glucose meter reports what is new (page 3, section 2.4).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use btleplug::api::{Peripheral as _, WriteType};
 use carepost_gatt::sync::{AbortReason, Action, Event, GlucoseSync, Outcome, Policy};
 use carepost_gatt::uuid16;
 use futures_util::StreamExt as _;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Collected, Session};
@@ -13,6 +15,15 @@ use crate::admit::chain;
 use crate::link::connect::att_error;
 use crate::link::{LinkFault, within};
 use crate::spool::Disposition;
+
+/// Values that were handed on together, and are not known to be durable yet.
+struct UnderWay {
+    taken: Vec<(u16, Vec<u8>)>,
+    durable: oneshot::Receiver<()>,
+}
+
+/// How many such may be under way: while one is committed, the next is taken from the stream and waits for its turn.
+const AHEAD: usize = 3;
 
 impl Session {
     /// Has the conversation by which a glucose meter reports what is new.
@@ -33,12 +44,16 @@ impl Session {
         let start = link.clock.monotonic();
         let elapsed = || link.clock.monotonic().saturating_sub(start);
         let mut actions = sync.handle(elapsed(), Event::Start);
+        let mut under_way: VecDeque<UnderWay> = VecDeque::new();
+        // Nothing more will come, or shall: the conversation hears so when it knows of everything that has.
+        let mut over = false;
         loop {
             let mut outcome: Option<Outcome> = None;
             while !actions.is_empty() {
                 let mut next = Vec::new();
                 for action in actions {
                     match action {
+                        Action::Write(_) if over => next.extend(sync.handle(elapsed(), Event::LinkLost)),
                         Action::Write(bytes) => {
                             let write = self.peripheral.write(&control, &bytes, WriteType::WithResponse);
                             if let Err(fault) =
@@ -65,35 +80,48 @@ impl Session {
                 self.note_outcome(&outcome, revision).await?;
                 return Ok(collected(&outcome));
             }
+            if over && under_way.is_empty() {
+                actions = sync.handle(elapsed(), Event::LinkLost);
+                continue;
+            }
             let wake = sync
                 .deadline()
                 .map(|deadline| Instant::now() + deadline.saturating_sub(elapsed()));
             // All branches are cancel-safe; what they lead to is awaited outside.
             actions = tokio::select! {
-                value = self.values.next() => {
+                value = self.values.next(), if !over && under_way.len() < AHEAD => {
                     let Some(value) = value else { return Ok(Collected::Interrupted) };
                     let taken = self.take_ready(value);
                     self.hand_on(taken.clone()).await?;
-                    // The conversation may only know what is durable.
-                    self.flush().await?;
-                    taken.iter().flat_map(|(characteristic, raw)| match *characteristic {
+                    let durable = self.flush().await?;
+                    under_way.push_back(UnderWay { taken, durable });
+                    Vec::new()
+                },
+                // The conversation may only know what is durable.
+                taken = first_durable(&mut under_way) => {
+                    taken?.iter().flat_map(|(characteristic, raw)| match *characteristic {
                         uuid16::GLUCOSE_MEASUREMENT => sync.handle(elapsed(), Event::Measurement(raw)),
                         uuid16::GLUCOSE_CONTEXT => sync.handle(elapsed(), Event::Context(raw)),
                         uuid16::RECORD_ACCESS_CONTROL_POINT => sync.handle(elapsed(), Event::ControlPoint(raw)),
                         _ => Vec::new(),
                     }).collect()
                 },
-                changed = self.parts.gone.changed() => {
+                changed = self.parts.gone.changed(), if !over => {
                     if changed.is_err() || self.is_connected().await != Some(true) {
                         self.hand_on_stragglers().await?;
-                        sync.handle(elapsed(), Event::LinkLost)
-                    } else {
-                        Vec::new()
+                        over = true;
                     }
+                    Vec::new()
                 }
-                () = wait_until(wake) => sync.handle(elapsed(), Event::Tick),
+                // What is under way is no silence of the meter's.
+                () = wait_until(wake), if under_way.is_empty() || !sync.awaits_values() => {
+                    sync.handle(elapsed(), Event::Tick)
+                }
                 // What was delivered is durable; the rest is asked for again.
-                () = soft.cancelled() => sync.handle(elapsed(), Event::LinkLost),
+                () = soft.cancelled(), if !over => {
+                    over = true;
+                    Vec::new()
+                }
             };
         }
     }
@@ -139,6 +167,17 @@ fn collected(outcome: &Outcome) -> Collected {
             ..
         } => Collected::Interrupted,
         Outcome::Aborted { .. } | Outcome::Complete { .. } | Outcome::NoRecords { .. } => Collected::Everything,
+    }
+}
+
+/// What is durable of it, oldest first. Cancel-safe.
+async fn first_durable(under_way: &mut VecDeque<UnderWay>) -> Result<Vec<(u16, Vec<u8>)>, LinkFault> {
+    match under_way.front_mut() {
+        None => std::future::pending().await,
+        Some(first) => {
+            (&mut first.durable).await.map_err(|_| LinkFault::CaptureGone)?;
+            Ok(under_way.pop_front().map(|first| first.taken).unwrap_or_default())
+        }
     }
 }
 

@@ -85,7 +85,7 @@ impl Kept {
     }
 
     /// Whether something waits to be written down.
-    pub(in crate::link) fn has_heard(&self) -> bool {
+    pub(super) fn has_heard(&self) -> bool {
         !self.early.is_empty()
     }
 
@@ -174,7 +174,7 @@ impl Session {
     /// restart: what it sent on this link before we subscribed again is lost.
     pub(super) async fn note_gap_of_lost_session(&mut self) -> Result<(), LinkFault> {
         let spool = self.parts.link.spool.clone();
-        if self.stands || !spool.keeps_session(self.meter.id).await? {
+        if self.whole || !spool.keeps_session(self.meter.id).await? {
             return Ok(());
         }
         // A meter keeps subscriptions with the bond, and without one it forgets them.

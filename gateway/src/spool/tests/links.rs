@@ -150,6 +150,9 @@ async fn a_meter_that_hangs_up_right_after_its_record_has_no_gap_and_no_only_rec
 async fn a_session_is_kept_until_it_is_given_up_and_a_link_that_failed_says_why() {
     let bench = Bench::new().await;
     let cuff = plain_cuff();
+    // Before its first link: one that came to nothing may have turned its subscription on.
+    bench.spool.set_keeps_session(cuff.id).await.unwrap();
+    assert!(bench.spool.keeps_session(cuff.id).await.unwrap());
     bench.link(&cuff).await;
     bench.spool.forget_kept_session(cuff.id).await.unwrap();
     for _ in 0..2 {
