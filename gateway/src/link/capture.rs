@@ -25,9 +25,9 @@ use crate::spool::{
 };
 
 /// Messages that wait for a commit. A full queue holds the link back; the bus keeps what comes meanwhile.
-pub(crate) const QUEUE: usize = 512;
+pub(crate) const QUEUE: usize = 1_024;
 /// Messages that one commit takes.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
 /// Packets of one link by which repeated ones are recognised without the spool.
 const REMEMBERED: usize = 64;
 /// Packets of one link that wait in memory for the meter's clock. Reading that takes a few seconds at most, and no cuff

@@ -36,7 +36,7 @@ pub(super) use goodbye::STRAGGLERS;
 pub(super) use kept::Kept;
 
 /// Values that are handed on together.
-const TAKE: usize = 256;
+const TAKE: usize = 512;
 /// Silence on a standing link after which a meter that hangs up has sent everything: cuffs wait 2 to 5 s after their last
 /// record (page 3, section 2.8), and no cuff takes so long from one record to the next.
 const QUIET: Duration = Duration::from_millis(1_500);

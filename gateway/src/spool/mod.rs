@@ -61,7 +61,7 @@ pub const MAX_QUARANTINE_ROWS: u32 = 10_000;
 /// Ended sittings are kept this long, for records that a shared meter sends late.
 pub const SITTINGS_KEPT_FOR: chrono::TimeDelta = chrono::TimeDelta::days(7);
 /// Pending rows that are read at once.
-pub const PENDING_PAGE: u32 = 256;
+pub const PENDING_PAGE: u32 = 512;
 
 pub(crate) fn is_live(measured_at: chrono::DateTime<chrono::Utc>, captured_at: chrono::DateTime<chrono::Utc>) -> bool {
     settle::lane_of(measured_at, captured_at) == carepost_contract::v1::Lane::Live
