@@ -166,9 +166,6 @@ pub struct TalkQuirks {
     pub only_new: bool,
     /// Silence after which the meter has nothing more to send, in milliseconds; the gateway's own setting without it.
     pub idle_ms: Option<u32>,
-    /// Disconnect as soon as the meter is paired (and its clock written, where that is allowed), and wait for its next
-    /// advertisement.
-    pub disconnect_after_pairing: bool,
 }
 
 impl Default for TalkQuirks {
@@ -179,7 +176,6 @@ impl Default for TalkQuirks {
             clock: ClockSource::CurrentTime,
             only_new: true,
             idle_ms: None,
-            disconnect_after_pairing: false,
         }
     }
 }

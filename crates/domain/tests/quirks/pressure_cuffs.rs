@@ -142,7 +142,6 @@ fn boso_medicus() {
 fn and_ua() {
     let talk = TalkQuirks {
         write_clock: WriteClock::Pairing,
-        disconnect_after_pairing: true,
         idle_ms: Some(2_000),
         ..TalkQuirks::default()
     };
