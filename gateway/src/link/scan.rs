@@ -125,6 +125,17 @@ impl Scanner {
     /// Scans and reads until `soft` is cancelled.
     pub(super) async fn operate(&mut self, adapter: &Adapter) -> Result<(), LinkFault> {
         let result = self.work(adapter).await;
+        let kept = self.kept.values().next().map(Kept::peripheral);
+        if let Some(asked) = kept.filter(|_| result.is_err()) {
+            // That the service has gone may be known before the last of what it said, behind which this is answered.
+            let answer = within(
+                self.parts.settings.probe_ms,
+                "ask whether a meter is connected",
+                asked.is_connected(),
+            );
+            answer.await.ok();
+            sleep(session::STRAGGLERS).await;
+        }
         let left = self.give_up_kept().await;
         result.and(left)
     }
@@ -134,10 +145,6 @@ impl Scanner {
     async fn give_up_kept(&mut self) -> Result<(), LinkFault> {
         let copy = self.parts.spool.down();
         let now = self.parts.clock.now();
-        if !self.kept.is_empty() {
-            // That the service has gone may be known before the last of what it said.
-            sleep(session::STRAGGLERS).await;
-        }
         for (meter, mut kept) in std::mem::take(&mut self.kept) {
             // Of a meter that may not be read any more, nothing is heard either.
             let Some(meter) = copy.meter(meter).filter(|meter| copy.may_read(meter, now)) else {

@@ -193,10 +193,11 @@ async fn opened(
                 drop(open.close(LinkEnd::HungUp));
             }
             if matches!(fault, LinkFault::ServiceLost) {
-                kept.lose_session(&parts, meter).await;
-                // The call may have reached the service that came after.
+                // The call may have reached the service that came after. The answer comes behind everything that the one
+                // before had said.
                 let ending = kept.peripheral.disconnect();
                 within(parts.link.settings.probe_ms, "disconnect", ending).await.ok();
+                kept.lose_session(&parts, meter).await;
             }
             return Err(ended(SessionEnd::NotConnected(fault), kept));
         }
@@ -353,7 +354,8 @@ impl Session {
                     });
                 }
                 // Silence is not mended by asking again.
-                Err(fault) if tries_left <= 1 || matches!(fault, LinkFault::NoAnswer { .. }) => return Err(fault),
+                Err(fault @ (LinkFault::NoAnswer { .. } | LinkFault::ServiceLost)) => return Err(fault),
+                Err(fault) if tries_left <= 1 => return Err(fault),
                 _ => tries_left -= 1,
             }
             sleep(jittered(settings.retry_ms, self.parts.link.entropy.bytes())).await;
@@ -366,6 +368,15 @@ impl Session {
     async fn look_at_services(&mut self, limit: u64) -> Result<Result<(), LinkFault>, LinkFault> {
         let peripheral = self.peripheral.clone();
         let asked = within(limit, "discover services", peripheral.discover_services());
+        let lost = lost(&self.parts);
+        // Both may be dropped: the handle changes with the last step of the discovery only.
+        let asked = async {
+            tokio::select! {
+                biased;
+                () = lost => Err(LinkFault::ServiceLost),
+                asked = asked => asked,
+            }
+        };
         if self
             .characteristic(self.meter.kind.service(), self.meter.kind.characteristic())
             .is_some()
