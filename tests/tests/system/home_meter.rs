@@ -5,9 +5,11 @@ use carepost_domain::meter::{Address, AddressType, meter_id};
 use carepost_sim::control::GlucoseRecord;
 use serde_json::{Value, json};
 use system_tests::programs::{Program, run_to_end};
-use system_tests::staff::{StaffPage, StaffScreen, pin_setting};
+use system_tests::staff::{StaffPage, StaffScreen};
 use system_tests::wait::wait_for;
-use system_tests::world::{Person, SOON, Setup, World, list};
+use system_tests::world::{Person, SOON, World, list};
+
+use super::pairing::{closed, opened};
 
 /// Two home meters with records of the last days.
 const MINE: (&str, &str) = ("mine", "C4:DE:06:00:00:01");
@@ -34,24 +36,6 @@ fn simulator() -> String {
          advertise = \"always\"\nown_service = 0xFE4A\n"
     ));
     text
-}
-
-async fn opened() -> (World, StaffPage) {
-    let setup = Setup {
-        gateway: vec![pin_setting().await.unwrap(), "bluetooth.cool_down_ms=500".to_owned()],
-        simulator: Some(simulator()),
-        ..Setup::default()
-    };
-    let world = World::start(setup).await.unwrap();
-    let staff = StaffPage::at(world.kiosk_address()).unwrap();
-    staff.enter().await.unwrap();
-    (world, staff)
-}
-
-async fn closed(world: World) {
-    let errors = world.error_lines();
-    assert!(errors.is_empty(), "no program may log an error: {errors:#?}");
-    world.stop().await.unwrap();
 }
 
 /// A member who agrees to be recorded, with or without what was measured before.
@@ -115,7 +99,7 @@ async fn measure(world: &mut World, meter: (&str, &str)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_meter_has_stored_is_its_owners_only_when_staff_say_that_nobody_else_used_it() {
-    let (mut world, staff) = opened().await;
+    let (mut world, staff) = opened(simulator(), &["bluetooth.cool_down_ms=500"]).await;
     let zhou = member(&world, "CP-7101", true).await;
     let borrower = member(&world, "CP-7102", true).await;
 
@@ -157,7 +141,7 @@ async fn what_a_meter_has_stored_is_its_owners_only_when_staff_say_that_nobody_e
 
 #[tokio::test(flavor = "multi_thread")]
 async fn that_nobody_else_used_a_meter_says_nothing_about_consent() {
-    let (mut world, staff) = opened().await;
+    let (mut world, staff) = opened(simulator(), &["bluetooth.cool_down_ms=500"]).await;
     let from_now_on = member(&world, "CP-7201", false).await;
     let with_history = member(&world, "CP-7202", true).await;
     let form = paired(&staff, MINE).await;
@@ -200,7 +184,7 @@ async fn that_nobody_else_used_a_meter_says_nothing_about_consent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_meter_with_its_makers_own_protocol_is_named_and_not_offered() {
-    let (mut world, staff) = opened().await;
+    let (mut world, staff) = opened(simulator(), &["bluetooth.cool_down_ms=500"]).await;
     let list = staff
         .wait_for("the Omron on the list", |screen| screen.says("…00:03"))
         .await

@@ -43,10 +43,13 @@ fn simulator() -> String {
     text
 }
 
-async fn opened() -> (World, StaffPage) {
+/// A world with these meters, these settings of the gateway beside the PIN, and its staff page opened.
+pub(crate) async fn opened(simulator: String, settings: &[&str]) -> (World, StaffPage) {
+    let mut gateway = vec![pin_setting().await.unwrap()];
+    gateway.extend(settings.iter().map(|setting| (*setting).to_owned()));
     let setup = Setup {
-        gateway: vec![pin_setting().await.unwrap()],
-        simulator: Some(simulator()),
+        gateway,
+        simulator: Some(simulator),
         ..Setup::default()
     };
     let world = World::start(setup).await.unwrap();
@@ -142,7 +145,7 @@ pub(crate) async fn next_second() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn journey_8_a_meter_is_paired_by_passkey_registered_and_read() {
-    let (mut world, staff) = opened().await;
+    let (mut world, staff) = opened(simulator(), &[]).await;
     let person = member(&world).await;
 
     // Two equal models: the ending of the address tells them apart, and nothing is registered yet.
@@ -202,7 +205,7 @@ async fn journey_8_a_meter_is_paired_by_passkey_registered_and_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_to_agree_on_a_key_ends_in_a_bond_or_in_a_reason() {
-    let (mut world, staff) = opened().await;
+    let (mut world, staff) = opened(simulator(), &[]).await;
 
     // Nothing is shown anywhere.
     staff.pair(PLAIN.1).await.unwrap();
@@ -254,7 +257,7 @@ async fn every_way_to_agree_on_a_key_ends_in_a_bond_or_in_a_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_answers_in_time_and_a_meter_that_lost_its_bond_is_paired_again() {
-    let (mut world, staff) = opened().await;
+    let (mut world, staff) = opened(simulator(), &[]).await;
     staff.pair(SHOWS.1).await.unwrap();
     prompt(&staff, "Type the six digits that the meter shows").await;
     let late = staff
@@ -303,7 +306,7 @@ async fn nobody_answers_in_time_and_a_meter_that_lost_its_bond_is_paired_again()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_pairs_and_registers_and_the_page_stays_closed_to_guesses() {
-    let (mut world, staff) = opened().await;
+    let (mut world, staff) = opened(simulator(), &[]).await;
     staff
         .wait_for("the plain meter", |screen| screen.says("…00:04"))
         .await

@@ -485,18 +485,23 @@ async fn made(rig: &mut Rig, meter: &Meter, seconds: u64) -> (LinkId, Duration) 
     (link, not_before)
 }
 
+/// The link that was being made stands.
+async fn stands(rig: &mut Rig, link: LinkId, meter: &Meter, not_before: Duration) {
+    let opened = Message::Opened {
+        link,
+        meter: Arc::new(meter.clone()),
+        not_before,
+        stood: rig.bench.clock.monotonic(),
+    };
+    rig.take(vec![opened]).await;
+}
+
 #[tokio::test]
 async fn who_sits_down_while_a_link_is_being_made_is_not_taken_for_the_person_at_the_meter() {
     let mut rig = Rig::new().await;
     let (link, not_before) = made(&mut rig, &store_cuff(), 1).await;
     rig.sit(&alice_sits()).await;
-    let opened = Message::Opened {
-        link,
-        meter: Arc::new(store_cuff()),
-        not_before,
-        stood: rig.bench.clock.monotonic(),
-    };
-    rig.take(vec![opened]).await;
+    stands(&mut rig, link, &store_cuff(), not_before).await;
     rig.clock(link, LinkClock::Unknown).await;
     rig.hear(link, pressure(150, None, None)).await;
     rig.close(link).await;
@@ -513,13 +518,7 @@ async fn who_sits_down_while_a_link_is_being_made_casts_doubt_on_what_the_one_be
     rig.bench.desk.end(sitting).await.unwrap();
     let (link, not_before) = made(&mut rig, &store_cuff(), 1).await;
     rig.sit(&Who::Anonymous).await;
-    let opened = Message::Opened {
-        link,
-        meter: Arc::new(store_cuff()),
-        not_before,
-        stood: rig.bench.clock.monotonic(),
-    };
-    rig.take(vec![opened]).await;
+    stands(&mut rig, link, &store_cuff(), not_before).await;
     // Nobody has read its clock, which may be wrong by as much as lies between the two.
     rig.clock(link, LinkClock::Unknown).await;
     rig.hear(link, raw).await;
