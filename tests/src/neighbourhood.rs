@@ -33,6 +33,8 @@ pub struct Case {
     pub stored: usize,
     /// Manufacturer and model, as the meter says them and as it is registered.
     pub made_by: (&'static str, &'static str),
+    /// Links over which it gives them all, if that takes more than the others have.
+    pub links: u64,
     /// Readings that its owner sees.
     pub seen: usize,
     /// Qualities of their times, where they are not all the same as usual.
@@ -62,6 +64,7 @@ impl Case {
             extra: "",
             stored: STORED,
             made_by: ("Simulated", "SIM"),
+            links: 0,
             seen,
             quality: None,
             aside,
@@ -87,6 +90,12 @@ impl Case {
     #[must_use]
     pub const fn storing(self, stored: usize) -> Self {
         Self { stored, ..self }
+    }
+
+    /// Which takes so many links.
+    #[must_use]
+    pub const fn over_links(self, links: u64) -> Self {
+        Self { links, ..self }
     }
 
     /// Whose owner sees so many readings.
@@ -266,7 +275,7 @@ impl Neighbourhood {
         })
     }
 
-    /// Presses transfer keys until every meter has been read `links` times more and nothing is on its way, and gives what does
+    /// Presses transfer keys until every meter has been read `links` times more, or as often as its case needs, and nothing is on its way, and gives what does
     /// not agree with the cases. A meter that is never heard is waited for no longer than the others take.
     ///
     /// # Errors
@@ -288,7 +297,7 @@ impl Neighbourhood {
                 .iter()
                 .filter(|n| {
                     let read = now.get(&n.meter).copied().unwrap_or(0) - before.get(&n.meter).copied().unwrap_or(0);
-                    read < links && !deaf.contains(&n.meter)
+                    read < links.max(n.case.links) && !deaf.contains(&n.meter)
                 })
                 .map(|n| n.case.name())
                 .collect();
@@ -316,17 +325,35 @@ impl Neighbourhood {
             })
             .await?;
         }
+        self.at_rest().await
+    }
+
+    /// Waits until no meter is being read and nothing is on its way: a link counts from its beginning.
+    async fn at_rest(&self) -> anyhow::Result<()> {
+        wait_for("the links that stand to end", ALL_READ, async || {
+            let status = self.world.status().await?;
+            let reads = list(&status["daemon"], "adapters")?
+                .iter()
+                .any(|adapter| adapter["is"] == "reading");
+            Ok((!reads).then_some(()))
+        })
+        .await
+        .with_context(|| self.world.logs())?;
         self.world.drained().await?;
         Ok(())
     }
 
+    /// How often each meter was read, or at least tried if it need not give anything.
     async fn links(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let status = self.world.status().await?;
+        let count = |meter: &Value, what: &str| meter[what].as_u64().unwrap_or(0);
         list(&status["spool"], "meters")?
             .iter()
             .map(|meter| {
-                let tried = meter["links"].as_u64().unwrap_or(0) + meter["connect_failures"].as_u64().unwrap_or(0);
-                Ok((text(meter, "id")?.to_owned(), tried))
+                let id = text(meter, "id")?;
+                let gives = self.neighbours.iter().any(|n| n.meter == id && n.case.seen > 0);
+                let failed = if gives { 0 } else { count(meter, "connect_failures") };
+                Ok((id.to_owned(), count(meter, "links") + failed))
             })
             .collect()
     }

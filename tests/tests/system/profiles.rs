@@ -26,7 +26,11 @@ const RADIO: &[Case] = &[
     Case::all("hangs-up-unless-subscribed", "cuff"),
     // The newest record is asked for first, to see whether anything is new: a link that never lives longer brings nothing else.
     Case::some("link-loss-at-record-1", "glucose", 1, &[]),
-    Case::all("link-loss-at-record-20", "glucose").storing(40).seeing(40),
+    // A link brings the newest, the one that is known already and at most 18 others.
+    Case::all("link-loss-at-record-20", "glucose")
+        .storing(40)
+        .seeing(40)
+        .over_links(3),
 ];
 
 /// What is stored and how it is sent.

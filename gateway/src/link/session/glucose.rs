@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+use super::goodbye::{GOODBYE, STRAGGLERS};
 use super::{Collected, Session};
 use crate::admit::chain;
 use crate::link::connect::att_error;
@@ -45,6 +46,8 @@ impl Session {
         let elapsed = || link.clock.monotonic().saturating_sub(start);
         let mut actions = sync.handle(elapsed(), Event::Start);
         let mut under_way: VecDeque<UnderWay> = VecDeque::new();
+        // The link is gone: only what had come before is still taken, for so long.
+        let mut gone: Option<Instant> = None;
         // Nothing more will come, or shall: the conversation hears so when it knows of everything that has.
         let mut over = false;
         loop {
@@ -53,7 +56,9 @@ impl Session {
                 let mut next = Vec::new();
                 for action in actions {
                     match action {
-                        Action::Write(_) if over => next.extend(sync.handle(elapsed(), Event::LinkLost)),
+                        Action::Write(_) if over || gone.is_some() => {
+                            next.extend(sync.handle(elapsed(), Event::LinkLost))
+                        }
                         Action::Write(bytes) => {
                             let write = self.peripheral.write(&control, &bytes, WriteType::WithResponse);
                             if let Err(fault) =
@@ -106,15 +111,20 @@ impl Session {
                         _ => Vec::new(),
                     }).collect()
                 },
-                changed = self.parts.gone.changed(), if !over => {
+                changed = self.parts.gone.changed(), if !over && gone.is_none() => {
                     if changed.is_err() || self.is_connected().await != Some(true) {
-                        self.hand_on_stragglers().await?;
-                        over = true;
+                        gone = Some(Instant::now() + GOODBYE);
                     }
                     Vec::new()
                 }
+                // What was heard before the end is not lost with the link, and what the conversation knows of is not asked
+                // for again: a meter that loses every link gets on.
+                () = wait_until(gone.map(|end| end.min(Instant::now() + STRAGGLERS))), if !over && under_way.len() < AHEAD => {
+                    over = true;
+                    Vec::new()
+                }
                 // What is under way is no silence of the meter's.
-                () = wait_until(wake), if under_way.is_empty() || !sync.awaits_values() => {
+                () = wait_until(wake), if gone.is_none() && (under_way.is_empty() || !sync.awaits_values()) => {
                     sync.handle(elapsed(), Event::Tick)
                 }
                 // What was delivered is durable; the rest is asked for again.

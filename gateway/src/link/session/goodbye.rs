@@ -17,7 +17,7 @@ use crate::spool::{Disposition, LinkEnd};
 pub(in crate::link) const STRAGGLERS: Duration = Duration::from_millis(50);
 /// How long they may take altogether, and how long the end of a link may take to be durable: a meter that sends without end,
 /// or a full disk, does not keep the radio from others.
-const GOODBYE: Duration = Duration::from_secs(5);
+pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 
 /// What becomes of the notification sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
