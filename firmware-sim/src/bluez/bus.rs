@@ -23,6 +23,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Known clients at which those that left are cleared out.
 const MAX_KNOWN: usize = 256;
 
+/// Calls about which clients open and drop streams of signals.
+const OPEN_STREAMS: [&str; 3] = ["StartDiscovery", "Connect", "StartNotify"];
+
 /// `DBUS_NAME_FLAG_DO_NOT_QUEUE`, and the reply `DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER` (D-Bus specification).
 const DO_NOT_QUEUE: u32 = 4;
 const PRIMARY_OWNER: u32 = 1;
@@ -158,9 +161,11 @@ pub(crate) struct BusOrder {
 ///
 /// D-Bus counts match rules: who adds a rule twice and removes it once still has it. busd 0.6 keeps a set, in which the
 /// second one vanishes with the first. Clients built on dbus-rs, btleplug among them, have a rule for each stream and
-/// would go deaf: `connect` alone adds and removes the rule of an open `notifications` stream. So every client gets,
-/// with its first call and before the reply, a rule of its own for all signals of `org.bluez`, which it never removes.
-/// Signals that it did not ask for match none of its filters and are ignored there.
+/// would go deaf: `connect` alone adds and removes the rule of an open `notifications` stream. So every client that scans,
+/// connects or subscribes gets, with its first such call and before the reply, a rule of its own for all signals of
+/// `org.bluez`, which it never removes. Signals that it did not ask for match none of its filters and are ignored there.
+/// Clients that do nothing of the kind, such as one that is an agent or follows a property, hear what they ask for, as on
+/// any bus.
 #[derive(Debug)]
 pub(crate) struct Audience {
     peers: Arc<busd::peers::Peers>,
@@ -168,10 +173,14 @@ pub(crate) struct Audience {
 }
 
 impl Audience {
-    /// Lets the sender of a call hear everything, from now on. To be called before the call is answered.
+    /// Lets the sender of a call that opens streams hear everything, from now on. To be called before the call is answered.
     pub(crate) async fn admit(&mut self, message: &Message) -> zbus::Result<()> {
         let header = message.header();
-        let Some(sender) = header.sender().filter(|_| message.message_type() == Type::MethodCall) else {
+        let opens = message.message_type() == Type::MethodCall
+            && header
+                .member()
+                .is_some_and(|member| OPEN_STREAMS.contains(&member.as_str()));
+        let Some(sender) = header.sender().filter(|_| opens) else {
             return Ok(());
         };
         if self.known.contains(sender.as_str()) {
