@@ -9,7 +9,9 @@ use chrono::{DateTime, Utc};
 
 use crate::attribute::{Decision, Heard, settlement};
 use crate::sitting::{Desk, Offered, ReadingState};
-use crate::spool::{Disposition, KeptSitting, PendingRow, Settled, Settlement, Spool, SpoolError, SpoolRow};
+use crate::spool::{
+    Disposition, KeptSitting, PENDING_PAGE, PendingRow, Settled, Settlement, Spool, SpoolError, SpoolRow,
+};
 
 /// Pause before a settlement that failed for want of space is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -59,51 +61,127 @@ pub(crate) struct Pass {
     pub(crate) again_at: Option<DateTime<Utc>>,
 }
 
-/// One pass over everything pending.
-pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) -> Result<Pass, SpoolError> {
-    let mut pass = Pass::default();
-    let mut sittings: HashMap<SittingId, Option<KeptSitting>> = HashMap::new();
-    let mut after: Option<SpoolRow> = None;
-    loop {
-        let rows = spool.pending(after).await?;
-        let Some(last) = rows.last().map(|row| row.row) else {
-            break;
+/// Rows that are decided about between two chances for others to go on.
+const AT_A_STRETCH: usize = 32;
+
+/// One page of pending packets, and what was decided about them.
+struct Page {
+    /// Behind this row it begins.
+    after: Option<SpoolRow>,
+    rows: Vec<PendingRow>,
+    /// The revision of the copy by which it was decided, and when.
+    revision: u64,
+    now: DateTime<Utc>,
+    decisions: Vec<(SpoolRow, Settlement)>,
+    /// For each decision, the place of its row and what the desk would show.
+    heard: Vec<(usize, Option<Heard>)>,
+    again_at: Option<DateTime<Utc>>,
+}
+
+/// Reads pending packets and decides about them.
+struct Decider<'a> {
+    spool: &'a Spool,
+    clock: &'a Clock,
+    /// Those that were asked for.
+    sittings: HashMap<SittingId, Option<KeptSitting>>,
+}
+
+impl Decider<'_> {
+    /// The next page behind `after`, if there is anything.
+    async fn page(&mut self, after: Option<SpoolRow>) -> Result<Option<Page>, SpoolError> {
+        let rows = self.spool.pending(after).await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let copy = self.spool.down();
+        let mut page = Page {
+            after,
+            rows,
+            revision: copy.revision(),
+            now: self.clock.now(),
+            decisions: Vec::new(),
+            heard: Vec::new(),
+            again_at: None,
         };
-        let copy = spool.down();
-        let now = clock.now();
-        let mut decisions = Vec::new();
-        let mut shown = Vec::new();
-        for row in &rows {
+        for (place, row) in page.rows.iter().enumerate() {
+            if place % AT_A_STRETCH == AT_A_STRETCH - 1 {
+                tokio::task::yield_now().await;
+            }
             let sitting = match row.packet.sitting {
                 None => None,
                 Some(id) => {
-                    if let std::collections::hash_map::Entry::Vacant(entry) = sittings.entry(id) {
-                        entry.insert(spool.sitting(id).await?);
+                    if let std::collections::hash_map::Entry::Vacant(entry) = self.sittings.entry(id) {
+                        entry.insert(self.spool.sitting(id).await?);
                     }
-                    sittings.get(&id).and_then(Option::as_ref)
+                    self.sittings.get(&id).and_then(Option::as_ref)
                 }
             };
-            match settlement(row, sitting, &copy, now) {
+            match settlement(row, sitting, &copy, page.now) {
                 Decision::Settle { settlement, heard } => {
-                    decisions.push((row.row, settlement));
-                    shown.push((row, heard));
+                    page.decisions.push((row.row, settlement));
+                    page.heard.push((place, heard));
                 }
-                Decision::WaitUntil(at) => pass.again_at = Some(pass.again_at.map_or(at, |earlier| earlier.min(at))),
+                Decision::WaitUntil(at) => page.again_at = earlier(page.again_at, Some(at)),
                 Decision::Wait => {}
             }
         }
-        if !decisions.is_empty() {
-            let Some(settled) = spool.settle(copy.revision(), &decisions, now).await? else {
-                // Somebody withdrew or consented meanwhile: decide again with what is known now.
-                sittings.clear();
-                continue;
-            };
-            pass.settled += u64::try_from(settled.len()).unwrap_or(u64::MAX);
-            for ((settled, (_, decided)), (row, heard)) in settled.iter().zip(&decisions).zip(shown) {
-                tell(desk, row, *settled, decided, heard);
+        Ok(Some(page))
+    }
+}
+
+impl Page {
+    /// Where the next page begins, if there may be one.
+    fn end(&self) -> Option<SpoolRow> {
+        let is_full = self.rows.len() >= usize::try_from(PENDING_PAGE).unwrap_or(usize::MAX);
+        self.rows.last().filter(|_| is_full).map(|row| row.row)
+    }
+
+    /// Writes down what was decided. `None` if somebody withdrew or consented meanwhile.
+    async fn settle(&self, spool: &Spool) -> Result<Option<Vec<Settled>>, SpoolError> {
+        if self.decisions.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        spool.settle(self.revision, &self.decisions, self.now).await
+    }
+}
+
+fn earlier(one: Option<DateTime<Utc>>, other: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+    one.into_iter().chain(other).min()
+}
+
+/// One pass over everything pending. While a page is written down, the next is read and decided about: a decision depends on
+/// its own packet, its link, the sitting and the copy, and on nothing that settling another packet changes.
+pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) -> Result<Pass, SpoolError> {
+    let mut pass = Pass::default();
+    let mut decider = Decider {
+        spool,
+        clock,
+        sittings: HashMap::new(),
+    };
+    let mut page = decider.page(None).await?;
+    while let Some(decided) = page {
+        let next = async {
+            match decided.end() {
+                Some(end) => decider.page(Some(end)).await,
+                None => Ok(None),
+            }
+        };
+        // In this order, so that the next page is read while this one is being prepared to be written.
+        let (next, settled) = tokio::join!(next, decided.settle(spool));
+        let Some(settled) = settled? else {
+            // Decide again with what is known now.
+            decider.sittings.clear();
+            page = decider.page(decided.after).await?;
+            continue;
+        };
+        pass.settled += u64::try_from(settled.len()).unwrap_or(u64::MAX);
+        pass.again_at = earlier(pass.again_at, decided.again_at);
+        for ((settled, (_, what)), (place, heard)) in settled.iter().zip(&decided.decisions).zip(decided.heard) {
+            if let Some(row) = decided.rows.get(place) {
+                tell(desk, row, *settled, what, heard);
             }
         }
-        after = Some(last);
+        page = next?;
     }
     spool.scrub().await?;
     Ok(pass)

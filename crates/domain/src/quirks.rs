@@ -18,7 +18,7 @@ use crate::meter::Meter;
 mod pattern;
 mod read;
 
-use pattern::{Pattern, Uuid128};
+use pattern::{Pattern, Uuid128, fold};
 pub use read::QuirkTableError;
 
 /// The table of this version.
@@ -290,10 +290,11 @@ impl Quirk {
         if self.decode.is_none() {
             return true;
         }
+        let (manufacturer, model) = (fold(&meter.about.manufacturer), fold(&meter.model));
         let fits = |patterns: &[Pattern], text: &str| patterns.is_empty() || patterns.iter().any(|p| p.matches(text));
-        self.matches.iter().any(|way| {
-            way.is_identity() && fits(&way.manufacturer, &meter.about.manufacturer) && fits(&way.model, &meter.model)
-        })
+        self.matches
+            .iter()
+            .any(|way| way.is_identity() && fits(&way.manufacturer, &manufacturer) && fits(&way.model, &model))
     }
 
     fn rank(&self, traits: &Traits<'_>) -> Option<Rank> {
@@ -326,9 +327,19 @@ impl QuirkTable {
     /// particular entry, then the later one.
     #[must_use]
     pub fn find(&self, traits: &Traits<'_>) -> Option<&Quirk> {
+        // Once, and not for each pattern: it is asked for every record.
+        let [manufacturer, model, firmware, name] =
+            [traits.manufacturer, traits.model, traits.firmware, traits.name].map(fold);
+        let folded = Traits {
+            manufacturer: &manufacturer,
+            model: &model,
+            firmware: &firmware,
+            name: &name,
+            ..*traits
+        };
         self.entries
             .iter()
-            .filter_map(|quirk| Some((quirk.rank(traits)?, quirk)))
+            .filter_map(|quirk| Some((quirk.rank(&folded)?, quirk)))
             // Of equal ones, the last.
             .max_by_key(|(rank, _)| *rank)
             .map(|(_, quirk)| quirk)

@@ -15,7 +15,7 @@ use super::error::{Attempted as _, bad_row};
 use super::many::Statements;
 use super::meters::{count_duplicates, set_clock};
 use super::open::{may_lose, note_possible_gap};
-use super::row::{add, micros};
+use super::row::{add, micros, next_id};
 use super::{Capture, Captured, Counter, LinkEnd, LinkId, NewPacket, SAME_READING_WITHIN, Spool, SpoolError, SpoolRow};
 
 const ATTEMPT: &str = "capture packets";
@@ -260,21 +260,19 @@ fn as_record(item: &Capture) -> Option<(&NewPacket, bool)> {
     (packet.characteristic != uuid16::GLUCOSE_CONTEXT).then_some((packet, provisional))
 }
 
-/// Writes the records down that are not there already. `column2` to `column11` are the columns of the first line.
+/// Writes the records down that are not there already. `column2` to `column12` are the columns of the first line.
 static KEEP: LazyLock<Statements> = LazyLock::new(|| {
     let within = SAME_READING_WITHIN.num_microseconds().unwrap_or(i64::MAX);
     Statements::new(
-        "INSERT INTO spool (link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce, provisional)
-         SELECT column2, column3, column4, column5, column6, column7, column8, column9, column10, column11 FROM",
-        10,
+        "INSERT INTO spool (id, link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce, provisional)
+         SELECT column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12 FROM",
+        11,
         &format!(
             "WHERE NOT EXISTS (
                  SELECT 1 FROM spool
-                 WHERE link = column2 AND raw = column5 AND characteristic = column4
-                   AND received_at BETWEEN column7 - {within} AND column7 + {within}
-             )
-             ORDER BY column1
-             RETURNING id"
+                 WHERE link = column3 AND raw = column6 AND characteristic = column5
+                   AND received_at BETWEEN column8 - {within} AND column8 + {within}
+             )"
         ),
     )
 });
@@ -287,6 +285,10 @@ async fn keep(
     tally: &mut Tally,
 ) -> Result<(), SpoolError> {
     let records: Vec<(&NewPacket, bool)> = items.iter().filter_map(as_record).collect();
+    if records.is_empty() {
+        return Ok(());
+    }
+    let mut id = next_id(conn, "spool").await?;
     let mut rest = &records[..];
     while !rest.is_empty() {
         // A statement compares with what was there before it: it cannot take equal bytes twice.
@@ -297,28 +299,31 @@ async fn keep(
             .count();
         let (now, later) = rest.split_at(different);
         for (statement, part) in KEEP.over(now) {
-            keep_different(conn, statement, part, captured, tally).await?;
+            id = keep_different(conn, statement, part, id, captured, tally).await?;
         }
         rest = later;
     }
     Ok(())
 }
 
-/// The same for records of which no two are equal, by the statement for so many.
+/// The same for records of which no two are equal, by the statement for so many. The rows that it adds are numbered from
+/// `first` on, by the records' places; it gives the number for the next.
 async fn keep_different(
     conn: &mut SqliteConnection,
     statement: &'static str,
     records: &[(&NewPacket, bool)],
+    first: i64,
     captured: &mut Vec<Captured>,
     tally: &mut Tally,
-) -> Result<(), SpoolError> {
-    let mut query = sqlx::query_scalar(statement);
-    for (packet, provisional) in records {
+) -> Result<i64, SpoolError> {
+    let mut query = sqlx::query(statement);
+    for ((packet, provisional), id) in records.iter().zip(first..) {
         query = query
+            .bind(id)
             .bind(packet.link.0)
             .bind(packet.meter.uuid())
             .bind(i64::from(packet.characteristic))
-            .bind(&packet.raw)
+            .bind(packet.raw.as_slice())
             .bind(record_number(packet).map(i64::from))
             .bind(micros(packet.received_at))
             .bind(packet.clock_trusted)
@@ -326,17 +331,16 @@ async fn keep_different(
             .bind(packet.nonce.cast_signed())
             .bind(*provisional);
     }
-    let mut new: Vec<i64> = query.fetch_all(&mut *conn).await.attempting(ATTEMPT)?;
-    // Their order is not promised, but numbers only grow.
-    new.sort_unstable();
-    if new.len() == records.len() {
+    let added = query.execute(&mut *conn).await.attempting(ATTEMPT)?.rows_affected();
+    let next = first.saturating_add(i64::try_from(records.len()).unwrap_or(i64::MAX));
+    if i64::try_from(added).is_ok_and(|added| first.saturating_add(added) == next) {
         records.iter().for_each(|(packet, _)| tally.packet(packet));
-        captured.extend(new.into_iter().map(|row| Captured::Spooled(SpoolRow(row))));
-        return Ok(());
+        captured.extend((first..next).map(|row| Captured::Spooled(SpoolRow(row))));
+        return Ok(next);
     }
     for (packet, _) in records {
         let row = same(conn, packet).await?;
-        captured.push(if new.binary_search(&row).is_ok() {
+        captured.push(if row >= first {
             tally.packet(packet);
             Captured::Spooled(SpoolRow(row))
         } else {
@@ -344,7 +348,7 @@ async fn keep_different(
             Captured::Joined(SpoolRow(row))
         });
     }
-    Ok(())
+    Ok(next)
 }
 
 /// The row in which a record stands.

@@ -70,6 +70,17 @@ pub(super) async fn set_meta(conn: &mut SqliteConnection, key: &'static str, val
     Ok(())
 }
 
+/// The number that the next row of a table gets, whose rows are numbered and never numbered again. Rows that are added together
+/// are given theirs, because neither an order in which the engine adds them nor numbers without gaps are promised.
+pub(super) async fn next_id(conn: &mut SqliteConnection, table: &'static str) -> Result<i64, SpoolError> {
+    let last: Option<i64> = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = $1")
+        .bind(table)
+        .fetch_optional(conn)
+        .await
+        .attempting("number new rows")?;
+    Ok(last.unwrap_or(0).saturating_add(1))
+}
+
 /// Keys of the key-value table.
 pub(super) mod key {
     pub(in crate::spool) const DOWN_VERSION: &str = "down_version";

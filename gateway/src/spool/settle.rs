@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::error::{Attempted as _, bad_row};
 use super::many::Statements;
 use super::meters::{count_duplicates, count_reject, link_clock, look};
-use super::row::{add, id, instant, micros};
+use super::row::{add, id, instant, micros, next_id};
 use super::{
     Counter, LinkFacts, LinkId, Looks, MAX_QUARANTINE_ROWS, NewPacket, PENDING_PAGE, PendingRow, Settled, Settlement,
     Spool, SpoolError, SpoolRow,
@@ -162,13 +162,23 @@ impl Spool {
         }
         let copy = self.down();
         let mut settled = Vec::with_capacity(decisions.len());
-        let mut rows = take_rows(&mut tx, decisions).await?;
-        let mut outgoing = Outgoing::load(&mut tx, decisions, &rows).await?;
-        for ((row, settlement), text) in decisions.iter().zip(texts) {
-            settled.push(match rows.remove(row) {
-                Some(raw) => settle_one(&mut tx, raw, settlement, text, &mut outgoing, &copy, now).await?,
-                None => Settled::Gone,
-            });
+        let mut outgoing = Outgoing::load(&mut tx, decisions).await?;
+        if let Some(readings) = outgoing.nothing_else(decisions)
+            && delete_rows(&mut tx, decisions).await?
+        {
+            let put = readings
+                .into_iter()
+                .zip(texts)
+                .map(|(reading, text)| outgoing.put(reading, text, None));
+            settled.extend(put);
+        } else {
+            let mut rows = take_rows(&mut tx, decisions).await?;
+            for ((row, settlement), text) in decisions.iter().zip(texts) {
+                settled.push(match rows.remove(row) {
+                    Some(raw) => settle_one(&mut tx, raw, settlement, text, &mut outgoing, &copy, now).await?,
+                    None => Settled::Gone,
+                });
+            }
         }
         outgoing.flush(&mut tx).await?;
         if settled
@@ -196,6 +206,21 @@ struct Raw {
     raw: Vec<u8>,
     context_raw: Option<Vec<u8>>,
     received_at: i64,
+}
+
+/// Deletes the rows that are decided about, if all of them are there; otherwise none, and says so.
+async fn delete_rows(conn: &mut SqliteConnection, decisions: &[(SpoolRow, Settlement)]) -> Result<bool, SpoolError> {
+    let ids: Vec<i64> = decisions.iter().map(|(row, _)| row.0).collect();
+    let deleted = sqlx::query(
+        "DELETE FROM spool WHERE id IN (SELECT value FROM json_each($1))
+         AND $2 = (SELECT count(*) FROM spool WHERE id IN (SELECT value FROM json_each($1)))",
+    )
+    .bind(list(&ids)?)
+    .bind(i64::try_from(ids.len()).unwrap_or(i64::MAX))
+    .execute(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?;
+    Ok(deleted.rows_affected() > 0)
 }
 
 /// Deletes the rows that are decided about and gives what was in them; all in one statement, because each costs a way to
@@ -226,7 +251,12 @@ async fn settle_one<'a>(
     now: DateTime<Utc>,
 ) -> Result<Settled, SpoolError> {
     match settlement {
-        Settlement::Outbox(reading) => outgoing.take(conn, reading, text, raw).await,
+        Settlement::Outbox(reading) if outgoing.is_anothers(reading) => {
+            let reason = Reason::MemberConflict;
+            outgoing.aside(conn, &raw, reason, Some(reading.member)).await?;
+            Ok(Settled::Conflict(reading.id))
+        }
+        Settlement::Outbox(reading) => Ok(outgoing.put(reading, text, Some(raw))),
         Settlement::Sealed(reading) => {
             // Not before a withdrawal that is on record: the seal was asked for after it.
             let sealed_at = not_before(copy.grants_of(reading.member), now);
@@ -267,11 +297,20 @@ fn texts(decisions: &[(SpoolRow, Settlement)]) -> Result<Vec<String>, SpoolError
     decisions.iter().map(text).collect()
 }
 
+/// The reading that is for the outbox, if it is one.
+fn for_outbox(settlement: &Settlement) -> Option<&WireReading> {
+    match settlement {
+        Settlement::Outbox(reading) => Some(reading),
+        Settlement::Sealed(_) | Settlement::Quarantine { .. } | Settlement::Forget(_) => None,
+    }
+}
+
 /// A reading that is to be put into the outbox, as it is written, and the packet that it was.
 struct Parcel<'a> {
     reading: &'a WireReading,
     text: String,
-    raw: Raw,
+    /// Nothing where it does not matter, because nothing of its meter is in the quarantine.
+    raw: Option<Raw>,
 }
 
 /// Readings of one transaction on their way into the outbox. What must be known of them is asked for together, and they are
@@ -289,18 +328,11 @@ struct Outgoing<'a> {
 }
 
 impl<'a> Outgoing<'a> {
-    async fn load(
-        conn: &mut SqliteConnection,
-        decisions: &[(SpoolRow, Settlement)],
-        rows: &HashMap<SpoolRow, Raw>,
-    ) -> Result<Self, SpoolError> {
-        let readings = decisions.iter().filter_map(|(_, settlement)| match settlement {
-            Settlement::Outbox(reading) => Some(hex(reading.id.uuid())),
-            _ => None,
-        });
-        let readings: Vec<String> = readings.collect();
-        let meters: BTreeSet<Uuid> = rows.values().map(|raw| raw.meter).collect();
+    async fn load(conn: &mut SqliteConnection, decisions: &[(SpoolRow, Settlement)]) -> Result<Self, SpoolError> {
+        let readings: Vec<&WireReading> = decisions.iter().filter_map(|(_, what)| for_outbox(what)).collect();
+        let meters: BTreeSet<Uuid> = readings.iter().map(|reading| reading.meter.uuid()).collect();
         let meters = list(&meters.into_iter().map(hex).collect::<Vec<_>>())?;
+        let readings: Vec<String> = readings.iter().map(|reading| hex(reading.id.uuid())).collect();
         let holders: Vec<(Uuid, Uuid)> = sqlx::query_as(
             "SELECT reading_id, member FROM outbox WHERE reading_id IN (SELECT unhex(value) FROM json_each($1))",
         )
@@ -333,31 +365,39 @@ impl<'a> Outgoing<'a> {
         })
     }
 
-    async fn take(
-        &mut self,
-        conn: &mut SqliteConnection,
-        reading: &'a WireReading,
-        text: String,
-        raw: Raw,
-    ) -> Result<Settled, SpoolError> {
-        // A glucose sync reads the newest record that the server confirmed once more, to see that it is still there.
-        let confirmed = self.delivered.get(&raw.meter) == Some(&reading.id.uuid());
-        match self.holders.get(&reading.id.uuid()) {
-            holder if confirmed || holder == Some(&reading.member.uuid()) => {
-                *self.duplicates.entry(raw.meter).or_default() += 1;
-                Ok(Settled::Known(reading.id))
-            }
-            Some(_) => {
-                self.aside(conn, &raw, Reason::MemberConflict, Some(reading.member))
-                    .await?;
-                Ok(Settled::Conflict(reading.id))
-            }
-            None => {
-                self.holders.insert(reading.id.uuid(), reading.member.uuid());
-                self.new.push(Parcel { reading, text, raw });
-                Ok(Settled::Outbox(reading.id))
-            }
+    /// The readings that are decided about, if that is all there is to it: nothing but readings for the outbox, none of them
+    /// somebody else's already, and of no meter with packets in the quarantine.
+    fn nothing_else(&self, decisions: &'a [(SpoolRow, Settlement)]) -> Option<Vec<&'a WireReading>> {
+        let mut members = HashMap::new();
+        let plain = |settlement: &'a Settlement| {
+            let reading = for_outbox(settlement)?;
+            let member = members.entry(reading.id.uuid()).or_insert(reading.member);
+            let alone = *member == reading.member && !self.is_anothers(reading);
+            (alone && !self.aside.contains(&reading.meter.uuid())).then_some(reading)
+        };
+        decisions.iter().map(|(_, settlement)| settlement).map(plain).collect()
+    }
+
+    /// A glucose sync reads the newest record that the server confirmed once more, to see that it is still there.
+    fn is_confirmed(&self, reading: &WireReading) -> bool {
+        self.delivered.get(&reading.meter.uuid()) == Some(&reading.id.uuid())
+    }
+
+    /// Whether the outbox has this reading as another member's.
+    fn is_anothers(&self, reading: &WireReading) -> bool {
+        let holder = self.holders.get(&reading.id.uuid());
+        holder.is_some_and(|holder| *holder != reading.member.uuid()) && !self.is_confirmed(reading)
+    }
+
+    /// Takes a reading, which is not another member's.
+    fn put(&mut self, reading: &'a WireReading, text: String, raw: Option<Raw>) -> Settled {
+        if self.is_confirmed(reading) || self.holders.contains_key(&reading.id.uuid()) {
+            *self.duplicates.entry(reading.meter.uuid()).or_default() += 1;
+            return Settled::Known(reading.id);
         }
+        self.holders.insert(reading.id.uuid(), reading.member.uuid());
+        self.new.push(Parcel { reading, text, raw });
+        Settled::Outbox(reading.id)
     }
 
     /// Keeps a packet aside, behind everything that was taken before it.
@@ -384,7 +424,7 @@ impl<'a> Outgoing<'a> {
         let told_apart = new
             .iter()
             .filter(|new| new.reading.time.quality != TimeQuality::ReceivedTimeUsed)
-            .map(|new| &new.raw);
+            .filter_map(|new| new.raw.as_ref());
         for raw in told_apart.filter(|raw| self.aside.contains(&raw.meter)) {
             // It may have been quarantined by what was known earlier, such as before its meter was bound. Equal bytes
             // without a time of their own are another measurement's.
@@ -400,13 +440,13 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// `column2` to `column8` are the columns of the first line.
+/// `column2` to `column9` are the columns of the first line.
 static INTO_OUTBOX: LazyLock<Statements> = LazyLock::new(|| {
     Statements::new(
-        "INSERT INTO outbox (reading_id, member, meter, measured_at, captured_at, lane, reading)
-         SELECT column2, column3, column4, column5, column6, column7, column8 FROM",
-        7,
-        "ORDER BY column1",
+        "INSERT INTO outbox (id, reading_id, member, meter, measured_at, captured_at, lane, reading)
+         SELECT column2, column3, column4, column5, column6, column7, column8, column9 FROM",
+        8,
+        "",
     )
 });
 
@@ -415,10 +455,15 @@ pub(super) async fn insert_outbox(
     conn: &mut SqliteConnection,
     readings: &[(&WireReading, &str)],
 ) -> Result<(), SpoolError> {
+    if readings.is_empty() {
+        return Ok(());
+    }
+    let mut ids = next_id(conn, "outbox").await?..;
     for (statement, part) in INTO_OUTBOX.over(readings) {
         let mut query = sqlx::query(statement);
-        for (reading, text) in part {
+        for ((reading, text), id) in part.iter().zip(ids.by_ref()) {
             query = query
+                .bind(id)
                 .bind(reading.id.uuid())
                 .bind(reading.member.uuid())
                 .bind(reading.meter.uuid())

@@ -24,14 +24,14 @@ impl Pattern {
             && text.len() <= MAX_PATTERN_BYTES
             && !rest.chars().any(char::is_control);
         legal.then(|| Self {
-            text: rest.to_lowercase(),
+            text: fold(rest),
             any_before,
             any_after,
         })
     }
 
+    /// Whether it fits a text that was [`fold`]ed.
     pub(super) fn matches(&self, text: &str) -> bool {
-        let text = text.trim().to_lowercase();
         match (self.any_before, self.any_after) {
             (false, false) => text == self.text,
             (true, false) => text.ends_with(&self.text),
@@ -39,6 +39,11 @@ impl Pattern {
             (true, true) => text.contains(&self.text),
         }
     }
+}
+
+/// A text as patterns compare it: without spaces around it, in lower case.
+pub(super) fn fold(text: &str) -> String {
+    text.trim().to_lowercase()
 }
 
 /// The UUID of a service in full, lower case.

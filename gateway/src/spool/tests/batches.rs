@@ -1,11 +1,13 @@
 //! What is written down or settled together is what one after the other would have been.
 
-use carepost_contract::v1::{Item, Lane, WireReading};
+use carepost_contract::v1::{DownGrant, Item, Lane, WireReading};
 use carepost_domain::quarantine::Reason;
 
 use proptest::prelude::*;
 
-use crate::spool::{Capture, Captured, Counter, LinkEnd, NewPacket, PendingRow, Settled, Settlement, SpoolRow};
+use crate::spool::{
+    Capture, Captured, Counter, LinkEnd, NewPacket, PENDING_PAGE, PendingRow, Settled, Settlement, SpoolRow,
+};
 use crate::testing::*;
 
 async fn heard(bench: &Bench, link: crate::spool::LinkId, sequence: u16) -> SpoolRow {
@@ -122,7 +124,19 @@ async fn capture(batches: &[Vec<Heard>]) -> (Vec<Captured>, Vec<PendingRow>, ser
         let items: Vec<Capture> = items.collect();
         captured.extend(bench.spool.capture(&items).await.unwrap());
     }
-    let pending = bench.spool.pending(None).await.unwrap();
+    let mut pending = bench.spool.pending(None).await.unwrap();
+    // Numbers may have gaps; what is compared is their order.
+    let places: Vec<SpoolRow> = pending.iter().map(|row| row.row).collect();
+    let place = |row: SpoolRow| SpoolRow(i64::try_from(places.binary_search(&row).unwrap()).unwrap());
+    for row in &mut pending {
+        row.row = place(row.row);
+    }
+    let captured = captured.into_iter().map(|what| match what {
+        Captured::Spooled(row) => Captured::Spooled(place(row)),
+        Captured::Joined(row) => Captured::Joined(place(row)),
+        other => other,
+    });
+    let captured = captured.collect();
     let status = serde_json::to_value(bench.status().await).unwrap();
     (captured, pending, status)
 }
@@ -245,6 +259,91 @@ async fn decisions_of_one_settlement_see_each_other() {
     assert_eq!(status.quarantine_reasons, [("member_conflict".to_owned(), 1)].into());
     assert_eq!(status.counters[Counter::Duplicates.code()], 1);
     assert_eq!(status.counters[Counter::NoConsent.code()], 1);
+}
+
+#[tokio::test]
+async fn a_row_that_is_gone_takes_none_of_the_others_with_it() {
+    let bench = Bench::new().await;
+    let mut first = reading(&bench).await;
+    let link = bench.link(&glucose_meter()).await;
+    let mut decisions = Vec::new();
+    for sequence in 2..=4 {
+        first.id = id(900 + u128::from(sequence));
+        let row = heard(&bench, link, sequence).await;
+        decisions.push((row, Settlement::Outbox(Box::new(first.clone()))));
+    }
+    let gone = Capture::Discard {
+        row: decisions[1].0,
+        counter: None,
+    };
+    bench.spool.capture(&[gone]).await.unwrap();
+    let settled = bench.spool.settle(1, &decisions, at(0)).await.unwrap().unwrap();
+    let expected = [Settled::Outbox(id(902)), Settled::Gone, Settled::Outbox(id(904))];
+    assert_eq!(settled, expected);
+    let status = bench.status().await;
+    // The one that was there before is still there.
+    assert_eq!((status.spooled, status.outbox), (0, 3));
+}
+
+#[tokio::test]
+async fn one_reading_for_two_members_is_a_conflict_among_nothing_but_readings_too() {
+    let bench = Bench::new().await;
+    let mut alices = reading(&bench).await;
+    alices.id = id(900);
+    let bobs = WireReading {
+        member: bob(),
+        ..alices.clone()
+    };
+    let link = bench.link(&glucose_meter()).await;
+    let (one, other) = (heard(&bench, link, 2).await, heard(&bench, link, 3).await);
+    let decisions = [(one, alices.clone()), (other, bobs)].map(|(row, what)| (row, Settlement::Outbox(Box::new(what))));
+    let settled = bench.spool.settle(1, &decisions, at(0)).await.unwrap().unwrap();
+    assert_eq!(settled, [Settled::Outbox(alices.id), Settled::Conflict(alices.id)]);
+    let status = bench.status().await;
+    assert_eq!((status.spooled, status.outbox), (0, 2));
+    assert_eq!(status.quarantine_reasons, [("member_conflict".to_owned(), 1)].into());
+}
+
+/// Settles more than two pages of Alice's records while a change comes down, once so many pages are written.
+async fn settled_around(change: DownGrant, pages: usize) -> Bench {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    let many = u16::try_from(2 * PENDING_PAGE + 100).unwrap();
+    let items: Vec<Capture> = (1..=many)
+        .map(|sequence| Capture::Keep(packet(link, &meter, glucose(sequence, at(-5), false), noon())))
+        .collect();
+    bench.spool.capture(&items).await.unwrap();
+    let mut written = bench.spool.watch_outbox();
+    let comes_down = async {
+        for _ in 0..pages {
+            written.changed().await.unwrap();
+        }
+        bench.spool.apply_delta(&delta(1, vec![change]), at(1)).await.unwrap();
+    };
+    tokio::join!(bench.settle(), comes_down);
+    bench.settle().await;
+    assert_eq!(bench.status().await.spooled, 0);
+    bench
+}
+
+#[tokio::test]
+async fn a_change_between_pages_loses_and_doubles_nothing() {
+    for pages in 0..=2 {
+        let bench = settled_around(grant(202, bob()), pages).await;
+        let status = bench.status().await;
+        assert_eq!(status.outbox, u64::from(2 * PENDING_PAGE + 100), "after {pages} pages");
+        assert_eq!(status.counters[Counter::Duplicates.code()], 0, "after {pages} pages");
+    }
+}
+
+#[tokio::test]
+async fn a_withdrawal_between_pages_leaves_nothing() {
+    for pages in 0..=2 {
+        let bench = settled_around(withdrawn(grant(201, alice()), at(1)), pages).await;
+        assert_eq!(bench.status().await.outbox, 0, "after {pages} pages");
+        assert!(bench.outbox().await.is_empty(), "after {pages} pages");
+    }
 }
 
 #[tokio::test]
