@@ -60,6 +60,8 @@ async fn member(world: &World, code: &str) -> Person {
         .await
         .unwrap();
     world.grant(&person, "care_record").await.unwrap();
+    // Whose a cuff is can only be said of somebody whom the gateway knows.
+    world.gateway_up_to_date().await.unwrap();
     person
 }
 
