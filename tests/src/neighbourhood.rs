@@ -275,8 +275,8 @@ impl Neighbourhood {
         })
     }
 
-    /// Presses transfer keys until every meter has been read `links` times more, or as often as its case needs, and nothing is on its way, and gives what does
-    /// not agree with the cases. A meter that is never heard is waited for no longer than the others take.
+    /// Presses transfer keys until every meter has been read `links` times more, or as often as its case needs, and nothing is
+    /// on its way. A meter that is never heard is waited for no longer than the others take.
     ///
     /// # Errors
     /// When the programs fail.

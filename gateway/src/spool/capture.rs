@@ -260,18 +260,18 @@ fn as_record(item: &Capture) -> Option<(&NewPacket, bool)> {
     (packet.characteristic != uuid16::GLUCOSE_CONTEXT).then_some((packet, provisional))
 }
 
-/// Writes the records down that are not there already. `column2` to `column12` are the columns of the first line.
+/// Writes the records down that are not there already. `column1` to `column11` are the columns of the first line.
 static KEEP: LazyLock<Statements> = LazyLock::new(|| {
     let within = SAME_READING_WITHIN.num_microseconds().unwrap_or(i64::MAX);
     Statements::new(
         "INSERT INTO spool (id, link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce, provisional)
-         SELECT column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12 FROM",
+         SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11 FROM",
         11,
         &format!(
             "WHERE NOT EXISTS (
                  SELECT 1 FROM spool
-                 WHERE link = column3 AND raw = column6 AND characteristic = column5
-                   AND received_at BETWEEN column8 - {within} AND column8 + {within}
+                 WHERE link = column2 AND raw = column5 AND characteristic = column4
+                   AND received_at BETWEEN column7 - {within} AND column7 + {within}
              )"
         ),
     )

@@ -440,11 +440,11 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// `column2` to `column9` are the columns of the first line.
+/// `column1` to `column8` are the columns of the first line.
 static INTO_OUTBOX: LazyLock<Statements> = LazyLock::new(|| {
     Statements::new(
         "INSERT INTO outbox (id, reading_id, member, meter, measured_at, captured_at, lane, reading)
-         SELECT column2, column3, column4, column5, column6, column7, column8, column9 FROM",
+         SELECT column1, column2, column3, column4, column5, column6, column7, column8 FROM",
         8,
         "",
     )

@@ -10,12 +10,12 @@ use dbus::blocking::{Connection, Proxy};
 use dbus::channel::Channel;
 use serde_json::Value;
 use system_tests::neighbourhood::Difference;
-use system_tests::staff::{StaffPage, pin_setting};
+use system_tests::staff::StaffPage;
 use system_tests::wait::wait_for;
-use system_tests::world::{Person, STORE_CUFF, Setup, World};
+use system_tests::world::{Person, STORE_CUFF, World};
 
 use super::link::RECOVERY;
-use super::pairing::{closed, next_second};
+use super::pairing::{closed, next_second, started};
 
 /// A cuff of the neighbourhood.
 struct Cuff {
@@ -41,17 +41,6 @@ fn simulator(resolve_delay_ms: u32, cuffs: &[&Cuff]) -> String {
         .unwrap();
     }
     text
-}
-
-async fn opened(simulator: String, settings: &[&str]) -> World {
-    let mut gateway = vec![pin_setting().await.unwrap()];
-    gateway.extend(settings.iter().map(|setting| (*setting).to_owned()));
-    let setup = Setup {
-        gateway,
-        simulator: Some(simulator),
-        ..Setup::default()
-    };
-    World::start(setup).await.unwrap()
 }
 
 async fn member(world: &World, code: &str) -> Person {
@@ -141,7 +130,7 @@ const FORGETFUL: Cuff = Cuff {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bonded_cuff_that_hangs_up_by_itself_is_listened_to_from_the_first_moment_of_its_next_link() {
     // It has sent long before its services are known.
-    let mut world = opened(simulator(300, &[&FORGETFUL]), &["bluetooth.idle_ms=5000"]).await;
+    let mut world = started(simulator(300, &[&FORGETFUL]), &["bluetooth.idle_ms=5000"]).await;
     let owner = member(&world, "CP-7001").await;
     pair(&mut world, &FORGETFUL, &owner, "").await;
     for round in 0..3 {
@@ -171,7 +160,7 @@ const INTERRUPTED: Cuff = Cuff {
 /// A bonded cuff with six records in its memory is in range again; bluetoothd goes and comes when it has sent three of them,
 /// by a session that was asked for before the link.
 async fn interrupted(resolve_delay_ms: u32, cuff: &Cuff, delay: Delay) -> (World, Person) {
-    let mut world = opened(simulator(resolve_delay_ms, &[cuff]), &[]).await;
+    let mut world = started(simulator(resolve_delay_ms, &[cuff]), &[]).await;
     let owner = member(&world, "CP-7004").await;
     pair(&mut world, cuff, &owner, "").await;
     let before = world.meters().counters().await.unwrap().disconnections;
@@ -269,7 +258,7 @@ async fn connect_by_another(world: &World, cuff: &Cuff) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_kept_session_hears_between_links_is_written_down_at_once_and_others_are_read_all_the_same() {
     let settings = ["bluetooth.cool_down_ms=60000", "bluetooth.connect_ms=1500"];
-    let mut world = opened(simulator(5, &[&KEEPER, &OTHER]), &settings).await;
+    let mut world = started(simulator(5, &[&KEEPER, &OTHER]), &settings).await;
     let (owner, neighbour) = (member(&world, "CP-7002").await, member(&world, "CP-7003").await);
     pair(&mut world, &KEEPER, &owner, "1").await;
     let other = world.register((OTHER.name, OTHER.address), "blood_pressure", "personal", false);
@@ -307,7 +296,7 @@ const TIMELESS: Cuff = Cuff {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sits_down_while_a_cuff_is_being_connected_does_not_get_what_it_brings() {
-    let mut world = opened(simulator(4_000, &[&TIMELESS]), &[]).await;
+    let mut world = started(simulator(4_000, &[&TIMELESS]), &[]).await;
     let person = member(&world, "CP-7004").await;
     world
         .register(STORE_CUFF, "blood_pressure", "store_shared", false)
@@ -348,7 +337,7 @@ const CUT: Cuff = Cuff {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_without_a_time_after_which_the_link_is_lost_at_once_is_not_dated_by_its_receipt() {
-    let mut world = opened(simulator(5, &[&CUT]), &[]).await;
+    let mut world = started(simulator(5, &[&CUT]), &[]).await;
     let owner = member(&world, "CP-7005").await;
     let meter = world
         .register((CUT.name, CUT.address), "blood_pressure", "personal", false)

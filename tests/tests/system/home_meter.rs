@@ -9,7 +9,7 @@ use system_tests::staff::{StaffPage, StaffScreen};
 use system_tests::wait::wait_for;
 use system_tests::world::{Person, SOON, World, list};
 
-use super::pairing::{closed, opened};
+use super::pairing::{closed, next_second, opened};
 
 /// Two home meters with records of the last days.
 const MINE: (&str, &str) = ("mine", "C4:DE:06:00:00:01");
@@ -83,13 +83,7 @@ async fn aside(world: &World, meter: (&str, &str)) -> Value {
 
 async fn measure(world: &mut World, meter: (&str, &str)) {
     // Meters keep whole seconds: what is measured in the second of the registration counts as before it.
-    let clock = carepost_daemon::Clock::system();
-    let second = clock.now().timestamp();
-    wait_for("the next second", SOON, async || {
-        Ok((clock.now().timestamp() > second).then_some(()))
-    })
-    .await
-    .unwrap();
+    next_second().await;
     let record = GlucoseRecord {
         mmol_l_tenths: Some(64),
         ..GlucoseRecord::default()

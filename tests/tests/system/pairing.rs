@@ -43,8 +43,8 @@ fn simulator() -> String {
     text
 }
 
-/// A world with these meters, these settings of the gateway beside the PIN, and its staff page opened.
-pub(crate) async fn opened(simulator: String, settings: &[&str]) -> (World, StaffPage) {
+/// A world with these meters, and these settings of the gateway beside the PIN.
+pub(crate) async fn started(simulator: String, settings: &[&str]) -> World {
     let mut gateway = vec![pin_setting().await.unwrap()];
     gateway.extend(settings.iter().map(|setting| (*setting).to_owned()));
     let setup = Setup {
@@ -52,7 +52,12 @@ pub(crate) async fn opened(simulator: String, settings: &[&str]) -> (World, Staf
         simulator: Some(simulator),
         ..Setup::default()
     };
-    let world = World::start(setup).await.unwrap();
+    World::start(setup).await.unwrap()
+}
+
+/// The same, and its staff page opened.
+pub(crate) async fn opened(simulator: String, settings: &[&str]) -> (World, StaffPage) {
+    let world = started(simulator, settings).await;
     let staff = StaffPage::at(world.kiosk_address()).unwrap();
     staff.enter().await.unwrap();
     (world, staff)
