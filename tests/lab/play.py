@@ -38,7 +38,7 @@ CODES = {CUFF: "CUFF-1", GLUCOSE: "GLUCOSE-1", "bumble": "BUMBLE-1"}
 POSSIBLE_GAP = "a reading may be lost: check the cuff's own memory"
 
 # Deadlines in seconds, long against what emulation needs. Only a failing run waits for them.
-START, SOON, SYNC = 60, 60, 150
+START, SOON, SYNC = 120, 60, 150
 
 
 class Table:
@@ -295,6 +295,7 @@ class Lab:
                 self.table.row("at most one possible gap told of for each stop of bluetoothd", True,
                                len(told) <= self.radio_stops)
             self.table.row(f"other ERROR lines of the {name}", 0, len(errors))
+        self.table.row("bluetoothd runs to the end", True, self.bluetoothd.process.poll() is None)
         self.table.row("the gateway's end, asked for", 0, self.gateway.stop(SOON))
         self.table.row("the simulator's end, asked for", 0, self.sim.stop(SOON))
         self.table.row("the server's end, asked for", 0, self.server.stop(SOON))

@@ -3,11 +3,15 @@
 use zbus::message::Message;
 
 use super::errors::BusError;
+use super::faults::HostEvent;
 use super::host::{Host, MAX_CLIENTS};
 use super::interfaces::CHARACTERISTIC;
 use super::state::{Device, Session};
 use crate::SimTime;
 use crate::meters::{Access, AttError, Event, Uuid16};
+
+/// How long bluetoothd is away when it has aborted, in milliseconds: until somebody's call starts it again.
+const ABORT_MS: u64 = 500;
 
 /// What a client wants of a characteristic.
 #[derive(Clone, Debug)]
@@ -198,7 +202,7 @@ impl Host {
             return Err(BusError::does_not_exist());
         };
         let connected = device.is_connected();
-        let sessions = device.sessions.entry(uuid).or_default();
+        let sessions = device.sessions.get(&uuid).map_or(&[][..], Vec::as_slice);
         if let Some(session) = sessions.iter().find(|session| session.client == client) {
             if session.pending {
                 return Err(BusError::in_progress());
@@ -211,10 +215,18 @@ impl Host {
         }
         let configured = sessions.iter().any(|session| !session.pending);
         let pending = connected && !configured;
-        sessions.push(Session {
+        let unanswered = pending && self.ordered_silence("StartNotify");
+        let session = Session {
             client: client.to_owned(),
             pending,
-        });
+            unanswered,
+        };
+        if let Some(device) = self.device_mut(index) {
+            device.sessions.entry(uuid).or_default().push(session);
+        }
+        if unanswered {
+            return Ok(());
+        }
         if pending {
             let operation = Operation {
                 call: Some(call.clone()),
@@ -238,6 +250,7 @@ impl Host {
         let had = sessions.iter().any(|session| !session.pending);
         for session in sessions.iter_mut() {
             session.pending = false;
+            session.unanswered = false;
         }
         if !had && !sessions.is_empty() {
             self.signal_notifying(index, uuid, true);
@@ -279,8 +292,16 @@ impl Host {
         let Some(sessions) = device.sessions.get(&uuid) else {
             return false;
         };
-        if !sessions.iter().any(|session| session.client == client) {
+        let Some(session) = sessions.iter().find(|session| session.client == client) else {
             return false;
+        };
+        let hangs = session.unanswered && connected;
+        if hangs {
+            // The assertion that BlueZ 5.66 has in `disable_ccc_callback`, which fails when a configuration is taken back
+            // behind another one to which nobody answered.
+            let down_ms = ABORT_MS;
+            self.ordered.push(HostEvent::RestartBluez { down_ms });
+            return true;
         }
         let on = sessions.iter().any(|session| !session.pending);
         self.drop_session(index, uuid, client);

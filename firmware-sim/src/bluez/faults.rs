@@ -139,6 +139,9 @@ pub struct HostFaults {
     pub invalidated: Vec<Rule>,
     /// Methods that find the device gone: it is removed, and the call fails.
     pub vanishing: Vec<Rule>,
+    /// Calls that write a client configuration, `StartNotify`, to which the meter never answers. The session waits for ever,
+    /// and bluetoothd aborts when it is taken back while the link stands.
+    pub unanswered: Vec<Rule>,
     /// When services are resolved.
     pub resolution: Resolution,
     /// What happens in the middle of a transfer.
@@ -175,6 +178,7 @@ impl HostFaults {
             self.doubled.len(),
             self.invalidated.len(),
             self.vanishing.len(),
+            self.unanswered.len(),
         ];
         if lengths.into_iter().any(|length| length > MAX_HOST_RULES) {
             return Err(HostFaultsError::TooMany);
@@ -273,6 +277,15 @@ impl Host {
             self.fault_acted();
         }
         vanishes
+    }
+
+    /// Whether the meter is never to answer what this call asks it.
+    pub(crate) fn ordered_silence(&mut self, member: &str) -> bool {
+        let silent = acts(&mut self.faults.unanswered, &[member]);
+        if silent {
+            self.fault_acted();
+        }
+        silent
     }
 
     /// By how much the reply to this method is held back.

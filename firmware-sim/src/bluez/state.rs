@@ -249,6 +249,8 @@ pub(crate) struct Session {
     pub(crate) client: String,
     /// The configuration write is not answered yet.
     pub(crate) pending: bool,
+    /// It never will be on this link.
+    pub(crate) unanswered: bool,
 }
 
 /// The link to a device.

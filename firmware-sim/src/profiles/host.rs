@@ -118,6 +118,15 @@ pub(super) const PROFILES: &[Profile] = &[
         ],
     ),
     host(
+        "host-subscription-unanswered",
+        |faults| faults.unanswered.push(rule("StartNotify", Some(1))),
+        [
+            "The meter never answers the first subscription.",
+            "StartNotify is not answered; to take it back while the link stands makes bluetoothd abort, as 5.66 may.",
+            NOTHING,
+        ],
+    ),
+    host(
         "host-device-vanishes",
         |faults| faults.vanishing.push(rule("WriteValue", Some(1))),
         [

@@ -29,6 +29,7 @@ const TESTED: &[&str] = &[
     "host-in-progress",
     "host-connect-fails",
     "host-pairing-rejected",
+    "host-subscription-unanswered",
     "host-device-vanishes",
     "host-device-vanishes-before-connect",
     "host-services-never",
@@ -463,6 +464,53 @@ async fn a_device_vanishes_under_a_call() {
     let state = control.meter(GLUCOSE).await.unwrap().unwrap();
     assert!(!state.known && !state.connected);
     report(&bluez).await;
+    simulator.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_not_answered_may_be_taken_back_only_when_the_link_is_down() {
+    let (simulator, mut control) = start(&busy()).await;
+    let mut ear = Ear::at(&simulator).await;
+    let path = device_path(CUFF_ADDRESS);
+    ear.bluez.discover(&path).await;
+    // The call waits for ever, so it is made by somebody who does not wait with it.
+    let unanswered = async |ear: &Ear, control: &mut Client| {
+        control
+            .set_host_profile(&["host-subscription-unanswered"])
+            .await
+            .unwrap();
+        let before = control.counters().await.unwrap().host_faults;
+        ear.bluez.connect(CUFF_ADDRESS).await;
+        let measurement = ear
+            .bluez
+            .characteristic(CUFF_ADDRESS, uuid16::BLOOD_PRESSURE_MEASUREMENT)
+            .await;
+        tokio::select! {
+            biased;
+            answer = ear.bluez.characteristic_call(&measurement, "StartNotify") => panic!("{answer:?}"),
+            () = eventually("silence", async || {
+                (control.counters().await.unwrap().host_faults > before).then_some(())
+            }) => {}
+        }
+        measurement
+    };
+
+    let measurement = unanswered(&ear, &mut control).await;
+    ear.bluez.call(&path, DEVICE, "Disconnect", &()).await.unwrap();
+    ear.bluez.characteristic_call(&measurement, "StopNotify").await.unwrap();
+    // The rule has acted once: the next subscription is answered.
+    ear.bluez.connect(CUFF_ADDRESS).await;
+    ear.bluez
+        .characteristic_call(&measurement, "StartNotify")
+        .await
+        .unwrap();
+    ear.bluez.call(&path, DEVICE, "Disconnect", &()).await.unwrap();
+    ear.bluez.characteristic_call(&measurement, "StopNotify").await.unwrap();
+
+    let measurement = unanswered(&ear, &mut control).await;
+    ear.bluez.characteristic_call(&measurement, "StopNotify").await.ok();
+    ear.until("the end of bluetoothd", |heard| heard.member == "NameOwnerChanged")
+        .await;
     simulator.stop().await.unwrap();
 }
 

@@ -110,6 +110,8 @@ struct Session {
     records: u64,
     /// What the meter refused, in the service's words.
     refused: Option<String>,
+    /// A subscription was not answered: the meter will not answer either when it is taken back.
+    unanswered: bool,
     /// The bus did not answer: there is nobody to say goodbye to.
     bus_lost: bool,
 }
@@ -232,6 +234,7 @@ async fn opened(
         talk,
         records: 0,
         refused: None,
+        unanswered: false,
         bus_lost: false,
     })
 }
@@ -405,7 +408,10 @@ impl Session {
         match within(limit, "subscribe", self.peripheral.subscribe(&found)).await {
             // The service takes the session up that stood before.
             Err(fault) if self.stands && is_in_progress(&chain(&fault)) => Ok(()),
-            other => other,
+            other => {
+                self.unanswered |= matches!(other, Err(LinkFault::NoAnswer { .. }));
+                other
+            }
         }
     }
 

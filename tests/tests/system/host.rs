@@ -36,6 +36,9 @@ const USUAL: &[&str] = &[DELETES, KEEPS, GLUCOSE];
 /// New records on each meter for each fault: more than go through before a fault in the middle of a transfer.
 const RECORDS: usize = 12;
 
+/// What the gateway logs when bluetoothd has ended.
+const NO_SERVICE: &str = "the bluetooth service does not run";
+
 /// How a fault ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ends {
@@ -104,6 +107,11 @@ impl Fault {
         Self { midway: true, ..self }
     }
 
+    /// Whether bluetoothd or its bus ends with it.
+    fn takes_the_service(&self) -> bool {
+        OUTAGES.iter().any(|outage| outage.profile == self.profile)
+    }
+
     const fn losing(self, lost: usize) -> Self {
         Self { lost, ..self }
     }
@@ -130,6 +138,13 @@ const CALLS: &[Fault] = &[
     Fault::passes("host-loses-values", Shown::Nothing).of(&[RESENDS]),
     // The meter said how many there are.
     Fault::passes("host-loses-values", Shown::Nothing).of(&[SLOW]).midway(),
+];
+
+/// Subscriptions that nobody answers. On the links that follow, everything arrives.
+const SILENCES: &[Fault] = &[
+    Fault::passes("host-subscription-unanswered", Shown::Interrupted).of(&[DELETES]),
+    Fault::passes("host-subscription-unanswered", Shown::Interrupted).of(&[GLUCOSE]),
+    Fault::passes("host-subscription-unanswered", Shown::Interrupted).of(&[KEEPS]),
 ];
 
 /// Services that are not there when they should be.
@@ -170,7 +185,7 @@ const OUTAGES: &[Fault] = &[
 
 /// The profiles that are played here.
 pub(crate) fn played() -> impl Iterator<Item = &'static str> {
-    [CALLS, SERVICES, OUTAGES]
+    [CALLS, SILENCES, SERVICES, OUTAGES]
         .into_iter()
         .flatten()
         .map(|fault| fault.profile)
@@ -307,6 +322,10 @@ impl Host {
         self.sim().set_host_profile(&[]).await.unwrap();
         let pid = self.neighbourhood.world().gateway_pid();
         assert_eq!(pid, self.pid, "{}: the gateway was restarted", fault.profile);
+        if !fault.takes_the_service() {
+            let logs = self.neighbourhood.world().logs();
+            assert!(!logs.contains(NO_SERVICE), "{}: {logs}", fault.profile);
+        }
         if fault.lost > 0 {
             for meter in fault.meters {
                 let ledger = self.sim().ledger(Some(meter)).await.unwrap();
@@ -358,6 +377,11 @@ async fn suffered(faults: &[Fault], settings: &[&str]) {
         );
     }
     host.neighbourhood.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_nobody_answers_costs_a_link_and_not_the_service() {
+    suffered(SILENCES, &["bluetooth.operation_ms=1000"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

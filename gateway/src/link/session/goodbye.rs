@@ -55,11 +55,15 @@ impl Session {
             end = LinkEnd::HungUp;
         }
         let subscription = self.subscription().await;
-        if subscription == Subscription::TakenBack {
-            self.unsubscribe().await;
-        } else if !self.bus_lost {
-            // While it stays the meter may send until the link is down.
+        let taken_back = subscription == Subscription::TakenBack;
+        // While it stays the meter may send until the link is down. And BlueZ (5.66) aborts when it must take a subscription
+        // back behind one that the meter has not answered: without a link, it only forgets it.
+        let hangs_up_first = !taken_back || self.unanswered;
+        if hangs_up_first && !self.bus_lost {
             disconnect(&self.parts.link, &self.peripheral).await;
+        }
+        if taken_back {
+            self.unsubscribe().await;
         }
         let records = self.records;
         if self.hand_on_stragglers().await.is_err() {
@@ -68,7 +72,7 @@ impl Session {
             // Then it was not silent yet.
             end = LinkEnd::HungUp;
         }
-        if subscription == Subscription::TakenBack {
+        if !hangs_up_first {
             disconnect(&self.parts.link, &self.peripheral).await;
         }
         let mut kept = Kept::new(self.peripheral, self.values, &self.parts.link.clock);
