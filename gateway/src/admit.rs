@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use crate::attribute::{Decision, Heard, settlement};
 use crate::sitting::{Desk, Offered, ReadingState};
 use crate::spool::{
-    Disposition, KeptSitting, PENDING_PAGE, PendingRow, Settled, Settlement, Spool, SpoolError, SpoolRow,
+    Decided, Disposition, KeptSitting, PENDING_PAGE, PendingRow, Settled, Settlement, Spool, SpoolError, SpoolRow,
 };
 
 /// Pause before a settlement that failed for want of space is tried again.
@@ -62,7 +62,7 @@ pub(crate) struct Pass {
 }
 
 /// Rows that are decided about between two chances for others to go on.
-const AT_A_STRETCH: usize = 32;
+const AT_A_STRETCH: usize = 8;
 
 /// One page of pending packets, and what was decided about them.
 struct Page {
@@ -72,7 +72,7 @@ struct Page {
     /// The revision of the copy by which it was decided, and when.
     revision: u64,
     now: DateTime<Utc>,
-    decisions: Vec<(SpoolRow, Settlement)>,
+    decided: Decided,
     /// For each decision, the place of its row and what the desk would show.
     heard: Vec<(usize, Option<Heard>)>,
     again_at: Option<DateTime<Utc>>,
@@ -99,7 +99,7 @@ impl Decider<'_> {
             rows,
             revision: copy.revision(),
             now: self.clock.now(),
-            decisions: Vec::new(),
+            decided: Decided::default(),
             heard: Vec::new(),
             again_at: None,
         };
@@ -118,13 +118,14 @@ impl Decider<'_> {
             };
             match settlement(row, sitting, &copy, page.now) {
                 Decision::Settle { settlement, heard } => {
-                    page.decisions.push((row.row, settlement));
+                    page.decided.push(row.row, settlement)?;
                     page.heard.push((place, heard));
                 }
                 Decision::WaitUntil(at) => page.again_at = earlier(page.again_at, Some(at)),
                 Decision::Wait => {}
             }
         }
+        page.decided.make_ready()?;
         Ok(Some(page))
     }
 }
@@ -137,11 +138,11 @@ impl Page {
     }
 
     /// Writes down what was decided. `None` if somebody withdrew or consented meanwhile.
-    async fn settle(&self, spool: &Spool) -> Result<Option<Vec<Settled>>, SpoolError> {
-        if self.decisions.is_empty() {
+    async fn settle(&mut self, spool: &Spool) -> Result<Option<Vec<Settled>>, SpoolError> {
+        if self.decided.decisions().is_empty() {
             return Ok(Some(Vec::new()));
         }
-        spool.settle(self.revision, &self.decisions, self.now).await
+        spool.settle(self.revision, &mut self.decided, self.now).await
     }
 }
 
@@ -159,9 +160,10 @@ pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) ->
         sittings: HashMap::new(),
     };
     let mut page = decider.page(None).await?;
-    while let Some(decided) = page {
+    while let Some(mut decided) = page {
+        let end = decided.end();
         let next = async {
-            match decided.end() {
+            match end {
                 Some(end) => decider.page(Some(end)).await,
                 None => Ok(None),
             }
@@ -176,7 +178,8 @@ pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) ->
         };
         pass.settled += u64::try_from(settled.len()).unwrap_or(u64::MAX);
         pass.again_at = earlier(pass.again_at, decided.again_at);
-        for ((settled, (_, what)), (place, heard)) in settled.iter().zip(&decided.decisions).zip(decided.heard) {
+        for ((settled, (_, what)), (place, heard)) in settled.iter().zip(decided.decided.decisions()).zip(decided.heard)
+        {
             if let Some(row) = decided.rows.get(place) {
                 tell(desk, row, *settled, what, heard);
             }

@@ -21,7 +21,12 @@ use crate::admit::{Pass, settle_pending};
 use crate::clock_trust::ClockTrust;
 use crate::config::{ClockSettings, Kiosk};
 use crate::sitting::Desk;
-use crate::spool::{Capture, LinkClock, LinkId, NewPacket, Recovered, Spool};
+use crate::spool::{Capture, Decided, LinkClock, LinkId, NewPacket, Recovered, Settlement, Spool, SpoolRow};
+
+/// Decisions, ready to be written down.
+pub(crate) fn decided(decisions: impl AsRef<[(SpoolRow, Settlement)]>) -> Decided {
+    Decided::new(decisions.as_ref().to_vec()).unwrap()
+}
 
 /// Noon in the shop.
 pub(crate) fn noon() -> DateTime<Utc> {

@@ -12,10 +12,10 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
-use super::many::Statements;
+use super::many::{Ready, Statements};
 use super::meters::{count_duplicates, set_clock};
 use super::open::{may_lose, note_possible_gap};
-use super::row::{add, micros, next_id};
+use super::row::{add, last_id, micros, next_id};
 use super::{Capture, Captured, Counter, LinkEnd, LinkId, NewPacket, SAME_READING_WITHIN, Spool, SpoolError, SpoolRow};
 
 const ATTEMPT: &str = "capture packets";
@@ -92,18 +92,19 @@ impl Spool {
     /// # Errors
     /// When the engine fails; then none of the packets is durable.
     pub async fn capture(&self, items: &[Capture]) -> Result<Vec<Captured>, SpoolError> {
+        let steps = steps(items);
         let mut tx = self.begin(ATTEMPT).await?;
         let mut captured = Vec::with_capacity(items.len());
         let mut tally = Tally::default();
         let mut forgot = false;
-        let mut rest = items;
-        loop {
-            let (records, others) = rest.split_at(rest.iter().take_while(|item| as_record(item).is_some()).count());
-            keep(&mut tx, records, &mut captured, &mut tally).await?;
-            let Some((item, behind)) = others.split_first() else {
-                break;
+        for step in steps {
+            let item = match step {
+                Step::Records(records) => {
+                    keep(&mut tx, records, &mut captured, &mut tally).await?;
+                    continue;
+                }
+                Step::Other(item) => item,
             };
-            rest = behind;
             captured.push(match item {
                 Capture::Keep(context) | Capture::KeepForNow(context) => join_context(&mut tx, context).await?,
                 Capture::Clock { link, clock } => set_clock(&mut tx, *link, *clock).await?,
@@ -251,7 +252,7 @@ impl Tally {
 }
 
 /// A record to be written down, and whether its sitting is a guess. Contexts are none: they join their measurement.
-fn as_record(item: &Capture) -> Option<(&NewPacket, bool)> {
+fn as_record(item: &Capture) -> Option<Record<'_>> {
     let (packet, provisional) = match item {
         Capture::Keep(packet) => (packet, false),
         Capture::KeepForNow(packet) => (packet, true),
@@ -260,12 +261,52 @@ fn as_record(item: &Capture) -> Option<(&NewPacket, bool)> {
     (packet.characteristic != uuid16::GLUCOSE_CONTEXT).then_some((packet, provisional))
 }
 
-/// Writes the records down that are not there already. `column1` to `column11` are the columns of the first line.
+type Record<'a> = (&'a NewPacket, bool);
+
+/// A part of what is to be made durable, in its order.
+enum Step<'a> {
+    /// Records of which no two are equal, with the statement that writes those down that are not there.
+    Records((Vec<Record<'a>>, Ready)),
+    Other(&'a Capture),
+}
+
+/// What is to be made durable, made ready for it.
+fn steps(items: &[Capture]) -> Vec<Step<'_>> {
+    let mut steps = Vec::new();
+    for run in items.chunk_by(|one, next| as_record(one).is_some() && as_record(next).is_some()) {
+        let records: Vec<Record<'_>> = run.iter().filter_map(as_record).collect();
+        if records.is_empty() {
+            steps.extend(run.iter().map(Step::Other));
+        }
+        let mut rest = &records[..];
+        while !rest.is_empty() {
+            // A statement compares with what was there before it: it cannot take equal bytes twice.
+            let mut bytes = HashSet::new();
+            let different = rest
+                .iter()
+                .take_while(|(packet, _)| bytes.insert((packet.link, packet.characteristic, &packet.raw)))
+                .count();
+            let (now, later) = rest.split_at(different);
+            steps.extend(
+                KEEP.over(now)
+                    .map(|(statement, part)| Step::Records((part.to_vec(), ready(statement, part)))),
+            );
+            rest = later;
+        }
+    }
+    steps
+}
+
+/// Writes the records down that are not there already. `column1` counts them from 1; the rest to `column11` are the columns
+/// behind the number in the first line.
 static KEEP: LazyLock<Statements> = LazyLock::new(|| {
     let within = SAME_READING_WITHIN.num_microseconds().unwrap_or(i64::MAX);
     Statements::new(
-        "INSERT INTO spool (id, link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce, provisional)
-         SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11 FROM",
+        &format!(
+            "INSERT INTO spool (id, link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce, provisional)
+             SELECT {} + column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11 FROM",
+            last_id("spool")
+        ),
         11,
         &format!(
             "WHERE NOT EXISTS (
@@ -277,53 +318,15 @@ static KEEP: LazyLock<Statements> = LazyLock::new(|| {
     )
 });
 
-/// Writes records down, unless they are there already, and says of each what it did.
-async fn keep(
-    conn: &mut SqliteConnection,
-    items: &[Capture],
-    captured: &mut Vec<Captured>,
-    tally: &mut Tally,
-) -> Result<(), SpoolError> {
-    let records: Vec<(&NewPacket, bool)> = items.iter().filter_map(as_record).collect();
-    if records.is_empty() {
-        return Ok(());
-    }
-    let mut id = next_id(conn, "spool").await?;
-    let mut rest = &records[..];
-    while !rest.is_empty() {
-        // A statement compares with what was there before it: it cannot take equal bytes twice.
-        let mut bytes = HashSet::new();
-        let different = rest
-            .iter()
-            .take_while(|(packet, _)| bytes.insert((packet.link, packet.characteristic, &packet.raw)))
-            .count();
-        let (now, later) = rest.split_at(different);
-        for (statement, part) in KEEP.over(now) {
-            id = keep_different(conn, statement, part, id, captured, tally).await?;
-        }
-        rest = later;
-    }
-    Ok(())
-}
-
-/// The same for records of which no two are equal, by the statement for so many. The rows that it adds are numbered from
-/// `first` on, by the records' places; it gives the number for the next.
-async fn keep_different(
-    conn: &mut SqliteConnection,
-    statement: &'static str,
-    records: &[(&NewPacket, bool)],
-    first: i64,
-    captured: &mut Vec<Captured>,
-    tally: &mut Tally,
-) -> Result<i64, SpoolError> {
+fn ready(statement: &'static str, records: &[Record<'_>]) -> Ready {
     let mut query = sqlx::query(statement);
-    for ((packet, provisional), id) in records.iter().zip(first..) {
+    for ((packet, provisional), place) in records.iter().zip(1_i64..) {
         query = query
-            .bind(id)
+            .bind(place)
             .bind(packet.link.0)
             .bind(packet.meter.uuid())
             .bind(i64::from(packet.characteristic))
-            .bind(packet.raw.as_slice())
+            .bind(packet.raw.clone())
             .bind(record_number(packet).map(i64::from))
             .bind(micros(packet.received_at))
             .bind(packet.clock_trusted)
@@ -331,12 +334,23 @@ async fn keep_different(
             .bind(packet.nonce.cast_signed())
             .bind(*provisional);
     }
-    let added = query.execute(&mut *conn).await.attempting(ATTEMPT)?.rows_affected();
+    query
+}
+
+/// Writes different records down, unless they are there already, and says of each what it did.
+async fn keep(
+    conn: &mut SqliteConnection,
+    (records, insert): (Vec<Record<'_>>, Ready),
+    captured: &mut Vec<Captured>,
+    tally: &mut Tally,
+) -> Result<(), SpoolError> {
+    let first = next_id(conn, "spool").await?;
     let next = first.saturating_add(i64::try_from(records.len()).unwrap_or(i64::MAX));
+    let added = insert.execute(&mut *conn).await.attempting(ATTEMPT)?.rows_affected();
     if i64::try_from(added).is_ok_and(|added| first.saturating_add(added) == next) {
         records.iter().for_each(|(packet, _)| tally.packet(packet));
         captured.extend((first..next).map(|row| Captured::Spooled(SpoolRow(row))));
-        return Ok(next);
+        return Ok(());
     }
     for (packet, _) in records {
         let row = same(conn, packet).await?;
@@ -348,7 +362,7 @@ async fn keep_different(
             Captured::Joined(SpoolRow(row))
         });
     }
-    Ok(next)
+    Ok(())
 }
 
 /// The row in which a record stands.

@@ -1,5 +1,12 @@
 //! Statements over many rows. Each statement costs a way to the engine's thread and back, whatever it does there.
 
+use sqlx::Sqlite;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+
+/// A statement with what belongs into it, made ready before the transaction, beside which nobody else can write.
+pub(super) type Ready = Query<'static, Sqlite, SqliteArguments>;
+
 /// Rows of the longest statement, a power of two. Its parameters stay far below the engine's limit (32,766), and longer ones
 /// save nothing more that can be measured.
 const LONGEST: usize = 256;

@@ -42,6 +42,7 @@ pub(crate) use meters::LinkPin;
 pub use meters::Named;
 pub use open::Recovered;
 pub use registrations::{MAX_REGISTRATIONS, Registration, RegistrationError};
+pub use settle::Decided;
 pub use sittings::KeptSitting;
 pub(crate) use status::talk_traits;
 pub use types::{
@@ -75,7 +76,10 @@ pub struct Spool {
 
 #[derive(Debug)]
 struct Inner {
+    /// The one connection that writes.
     pool: SqlitePool,
+    /// The one that reads packets which wait.
+    reader: SqlitePool,
     path: PathBuf,
     down: watch::Sender<Arc<DownCopy>>,
     pending_changes: watch::Sender<u64>,

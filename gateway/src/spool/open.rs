@@ -25,6 +25,8 @@ use super::{Counter, FILE_NAME, Inner, OLDEST_SQLITE, OpenError, PENDING_PAGE, S
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages after which the log is copied back by itself: 32 MiB of 4 KiB pages. A meter's whole memory is a fraction of it.
 const AUTOCHECKPOINT_PAGES: &str = "8192";
+/// Pages that the reading connection keeps, in KiB when negative: what it reads was written just now, and is read once.
+const READER_CACHE: &str = "-512";
 /// The log is cut to this size after a checkpoint.
 const JOURNAL_LIMIT_BYTES: &str = "33554432";
 
@@ -58,24 +60,12 @@ impl Spool {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
-            // A page that is read wakes its reader once.
-            .row_buffer_size(usize::try_from(PENDING_PAGE).unwrap_or(usize::MAX))
             .pragma("secure_delete", "ON")
             // What a statement sorts is in no file but this one.
             .pragma("temp_store", "MEMORY")
             .pragma("wal_autocheckpoint", AUTOCHECKPOINT_PAGES)
             .pragma("journal_size_limit", JOURNAL_LIMIT_BYTES);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            // The one connection is never given up, so that statements stay prepared.
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options)
-            .await
-            .map_err(|source| OpenError::Open {
-                path: path.clone(),
-                source,
-            })?;
+        let pool = connect(options, &path).await?;
         let opening = |source| OpenError::Open {
             path: path.clone(),
             source,
@@ -86,9 +76,11 @@ impl Spool {
         lay_out(&mut conn, &path).await?;
         let copy = down::read_copy(&mut conn).await?;
         drop(conn);
+        let reader = open_reader(&path).await?;
         let spool = Self {
             inner: Arc::new(Inner {
                 pool,
+                reader,
                 path,
                 down: watch::channel(Arc::new(copy)).0,
                 pending_changes: watch::channel(0).0,
@@ -105,6 +97,8 @@ impl Spool {
 
     /// Closes the file. Further calls on any clone fail.
     pub async fn close(&self) {
+        // In this order: the last to close empties the log, which a reader cannot.
+        self.inner.reader.close().await;
         self.inner.pool.close().await;
     }
 
@@ -274,18 +268,37 @@ async fn lay_out(conn: &mut SqliteConnection, path: &Path) -> Result<(), OpenErr
     Ok(())
 }
 
-/// Reads the layout's own facts, for `status` on a file that no daemon holds.
-pub(super) async fn open_read_only(path: &Path) -> Result<sqlx::SqlitePool, OpenError> {
+/// The connection that reads what waits while the other writes: reading takes as long as writing.
+async fn open_reader(path: &Path) -> Result<sqlx::SqlitePool, OpenError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)
-        .busy_timeout(BUSY_TIMEOUT);
+        .busy_timeout(BUSY_TIMEOUT)
+        // A page that is read wakes its reader once.
+        .row_buffer_size(usize::try_from(PENDING_PAGE).unwrap_or(usize::MAX))
+        .pragma("cache_size", READER_CACHE);
+    connect(options, path).await
+}
+
+/// One connection, which is never given up, so that statements stay prepared.
+async fn connect(options: SqliteConnectOptions, path: &Path) -> Result<sqlx::SqlitePool, OpenError> {
     SqlitePoolOptions::new()
         .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
         .connect_with(options)
         .await
         .map_err(|source| OpenError::Open {
             path: path.to_owned(),
             source,
         })
+}
+
+/// Reads the layout's own facts, for `status` on a file that no daemon holds.
+pub(super) async fn open_read_only(path: &Path) -> Result<sqlx::SqlitePool, OpenError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(BUSY_TIMEOUT);
+    connect(options, path).await
 }

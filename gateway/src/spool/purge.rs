@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
 use super::row::{add, id, instant, micros};
-use super::settle::{evict, insert_outbox};
+use super::settle::{add_to_outbox, evict};
 use super::{Counter, MAX_QUARANTINE_ROWS, Purged, SEALED_FOR, SITTINGS_KEPT_FOR, Spool, SpoolError, Swept};
 use crate::down::DownCopy;
 
@@ -174,7 +174,7 @@ async fn purge_sealed(
                 .await
                 .attempting(ATTEMPT)?;
             if known.is_none() {
-                insert_outbox(conn, &[(&reading, &text)]).await?;
+                add_to_outbox(conn, &[(&reading, &text)]).await?;
             }
             purged.released += 1;
         } else if withdrew && !copy.consents(member, now) {

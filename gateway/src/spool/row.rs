@@ -70,6 +70,11 @@ pub(super) async fn set_meta(conn: &mut SqliteConnection, key: &'static str, val
     Ok(())
 }
 
+/// The number of the last row that was added to a table whose rows are numbered and never numbered again, as an expression.
+pub(super) fn last_id(table: &str) -> String {
+    format!("(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '{table}')")
+}
+
 /// The number that the next row of a table gets, whose rows are numbered and never numbered again. Rows that are added together
 /// are given theirs, because neither an order in which the engine adds them nor numbers without gaps are promised.
 pub(super) async fn next_id(conn: &mut SqliteConnection, table: &'static str) -> Result<i64, SpoolError> {

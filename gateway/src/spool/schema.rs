@@ -3,7 +3,7 @@
 
 /// Layouts in order; `PRAGMA user_version` is the number of those that were applied. Instants are microseconds since
 /// 1970, ids 16 bytes.
-pub(super) const LAYOUTS: [&str; 4] = [LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4];
+pub(super) const LAYOUTS: [&str; 5] = [LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4, LAYOUT_5];
 
 // Roll back by moving the file away; nothing older exists.
 const LAYOUT_1: &str = "
@@ -205,5 +205,16 @@ BEGIN IMMEDIATE;
 CREATE INDEX spool_same ON spool (link, raw);
 
 PRAGMA user_version = 4;
+COMMIT;
+";
+
+// Indexes that no query needs: rows without a number are found in their order by the one of lane and number. Roll back by
+// making them again and setting the version back.
+const LAYOUT_5: &str = "
+BEGIN IMMEDIATE;
+DROP INDEX outbox_member;
+DROP INDEX outbox_unnumbered;
+
+PRAGMA user_version = 5;
 COMMIT;
 ";

@@ -6,19 +6,19 @@ use std::sync::LazyLock;
 use carepost_contract::limits::LIVE_WINDOW;
 use carepost_contract::v1::{Lane, WireReading};
 use carepost_domain::consent::not_before;
-use carepost_domain::id::MemberId;
+use carepost_domain::id::{MemberId, ReadingId};
 use carepost_domain::quarantine::Reason;
 use carepost_domain::time::TimeQuality;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{FromRow, Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
-use super::many::Statements;
+use super::many::{Ready, Statements};
 use super::meters::{count_duplicates, count_reject, link_clock, look};
-use super::row::{add, id, instant, micros, next_id};
+use super::row::{add, id, instant, last_id, micros};
 use super::{
     Counter, LinkFacts, LinkId, Looks, MAX_QUARANTINE_ROWS, NewPacket, PENDING_PAGE, PendingRow, Settled, Settlement,
     Spool, SpoolError, SpoolRow,
@@ -117,7 +117,7 @@ impl Spool {
     pub async fn pending(&self, after: Option<SpoolRow>) -> Result<Vec<PendingRow>, SpoolError> {
         const ATTEMPT: &str = "read pending packets";
         // Both as they stand at one moment: a link's end must not be seen without its last packet.
-        let mut tx = self.inner.pool.begin().await.attempting(ATTEMPT)?;
+        let mut tx = self.inner.reader.begin().await.attempting(ATTEMPT)?;
         let rows: Vec<Waiting> = sqlx::query_as(
             "SELECT id, link, meter, characteristic, raw, context_raw, received_at, clock_trusted, sitting, nonce, provisional
              FROM spool WHERE id > $1 ORDER BY id LIMIT $2",
@@ -144,41 +144,42 @@ impl Spool {
 
     /// Settles packets, all in one transaction. `decided_with` is the revision of the copy
     /// ([`DownCopy::revision`](crate::down::DownCopy::revision)) with which the decisions were taken: if another is in
-    /// force, nothing is done and the answer is `None`, so that a decision can never pass a withdrawal.
+    /// force, nothing is done and the answer is `None`, so that a decision can never pass a withdrawal. The answers are in
+    /// the order of the decisions.
     ///
     /// # Errors
     /// When the engine fails; then no packet is settled.
     pub async fn settle(
         &self,
         decided_with: u64,
-        decisions: &[(SpoolRow, Settlement)],
+        decided: &mut Decided,
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<Settled>>, SpoolError> {
-        // Before the transaction, which nobody else can write beside.
-        let texts = texts(decisions)?;
-        let mut tx = self.begin(ATTEMPT).await?;
-        if super::down::revision(&mut tx).await? != decided_with {
+        let Some(mut tx) = self.begin_with(decided_with).await? else {
             return Ok(None);
+        };
+        if let Some(plain) = decided.plain.take() {
+            if let Some(settled) = plain.write(&mut tx).await? {
+                tx.commit().await.attempting(ATTEMPT)?;
+                self.outbox_changed();
+                return Ok(Some(settled));
+            }
+            tx.rollback().await.attempting(ATTEMPT)?;
+            let Some(again) = self.begin_with(decided_with).await? else {
+                return Ok(None);
+            };
+            tx = again;
         }
+        let decisions = &decided.decisions;
         let copy = self.down();
         let mut settled = Vec::with_capacity(decisions.len());
         let mut outgoing = Outgoing::load(&mut tx, decisions).await?;
-        if let Some(readings) = outgoing.nothing_else(decisions)
-            && delete_rows(&mut tx, decisions).await?
-        {
-            let put = readings
-                .into_iter()
-                .zip(texts)
-                .map(|(reading, text)| outgoing.put(reading, text, None));
-            settled.extend(put);
-        } else {
-            let mut rows = take_rows(&mut tx, decisions).await?;
-            for ((row, settlement), text) in decisions.iter().zip(texts) {
-                settled.push(match rows.remove(row) {
-                    Some(raw) => settle_one(&mut tx, raw, settlement, text, &mut outgoing, &copy, now).await?,
-                    None => Settled::Gone,
-                });
-            }
+        let mut rows = take_rows(&mut tx, decisions).await?;
+        for ((row, settlement), text) in decisions.iter().zip(&decided.texts) {
+            settled.push(match rows.remove(row) {
+                Some(raw) => settle_one(&mut tx, raw, settlement, text, &mut outgoing, &copy, now).await?,
+                None => Settled::Gone,
+            });
         }
         outgoing.flush(&mut tx).await?;
         if settled
@@ -196,6 +197,124 @@ impl Spool {
         }
         Ok(Some(settled))
     }
+
+    /// A transaction, if this revision of the copy is in force.
+    async fn begin_with(&self, revision: u64) -> Result<Option<Transaction<'static, Sqlite>>, SpoolError> {
+        let mut tx = self.begin(ATTEMPT).await?;
+        let in_force = super::down::revision(&mut tx).await? == revision;
+        Ok(in_force.then_some(tx))
+    }
+}
+
+/// Decisions about packets, made ready to be written down, because nobody else can write meanwhile.
+#[derive(Default)]
+pub struct Decided {
+    decisions: Vec<(SpoolRow, Settlement)>,
+    /// What is written of each reading among them; nothing of the others.
+    texts: Vec<String>,
+    plain: Option<Plain>,
+}
+
+impl Decided {
+    /// Makes decisions ready: about packets in their order, and about each once.
+    ///
+    /// # Errors
+    /// When a reading cannot be written as JSON.
+    pub fn new(decisions: Vec<(SpoolRow, Settlement)>) -> Result<Self, SpoolError> {
+        let mut decided = Self::default();
+        for (row, settlement) in decisions {
+            decided.push(row, settlement)?;
+        }
+        decided.make_ready()?;
+        Ok(decided)
+    }
+
+    /// Adds a decision. [`make_ready`](Self::make_ready) comes after the last.
+    pub(crate) fn push(&mut self, row: SpoolRow, settlement: Settlement) -> Result<(), SpoolError> {
+        self.texts.push(match &settlement {
+            Settlement::Outbox(reading) | Settlement::Sealed(reading) => to_text(reading)?,
+            Settlement::Quarantine { .. } | Settlement::Forget(_) => String::new(),
+        });
+        self.decisions.push((row, settlement));
+        Ok(())
+    }
+
+    pub(crate) fn make_ready(&mut self) -> Result<(), SpoolError> {
+        self.plain = Plain::of(&self.decisions, &self.texts)?;
+        Ok(())
+    }
+
+    /// The decisions.
+    #[must_use]
+    pub fn decisions(&self) -> &[(SpoolRow, Settlement)] {
+        &self.decisions
+    }
+}
+
+/// What a meter's memory is, mostly: new readings for the outbox and nothing else. They are written without being looked up
+/// and without their packets being read once more; if the file turns out to have something of them, all is taken back.
+struct Plain {
+    readings: Vec<ReadingId>,
+    /// Their meters, as `json_each` takes them.
+    meters: String,
+    delete: Ready,
+    inserts: Vec<Ready>,
+}
+
+/// What is known of a meter, and whether the first reading is in the outbox.
+#[derive(FromRow)]
+struct Ordinary {
+    last_delivered: Option<Uuid>,
+    aside: bool,
+    known: bool,
+}
+
+impl Plain {
+    /// If there are only readings for the outbox, and each once.
+    fn of(decisions: &[(SpoolRow, Settlement)], texts: &[String]) -> Result<Option<Self>, SpoolError> {
+        let readings: Option<Vec<&WireReading>> = decisions.iter().map(|(_, what)| for_outbox(what)).collect();
+        let Some(readings) = readings.filter(|readings| !readings.is_empty()) else {
+            return Ok(None);
+        };
+        let mut ids = HashSet::new();
+        if !readings.iter().all(|reading| ids.insert(reading.id)) {
+            return Ok(None);
+        }
+        let rows: Vec<i64> = decisions.iter().map(|(row, _)| row.0).collect();
+        let texts = readings.iter().copied().zip(texts.iter().map(String::as_str));
+        Ok(Some(Self {
+            meters: meters_of(&readings)?,
+            readings: readings.iter().map(|reading| reading.id).collect(),
+            delete: delete_rows(&rows)?,
+            inserts: into_outbox(&texts.collect::<Vec<_>>()),
+        }))
+    }
+
+    /// Writes them. `None` if the file has something of them already; then the transaction must be given up.
+    async fn write(self, conn: &mut SqliteConnection) -> Result<Option<Vec<Settled>>, SpoolError> {
+        let ordinary: Vec<Ordinary> = sqlx::query_as(
+            "SELECT last_delivered, EXISTS (SELECT 1 FROM quarantine WHERE quarantine.meter = unhex(value)) AS aside,
+                    EXISTS (SELECT 1 FROM outbox WHERE reading_id = $2) AS known
+             FROM json_each($1) LEFT JOIN meter_state ON meter_state.meter = unhex(value)",
+        )
+        .bind(self.meters)
+        .bind(self.readings.first().map(|first| first.uuid()))
+        .fetch_all(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?;
+        let confirmed: Vec<Uuid> = ordinary.iter().filter_map(|meter| meter.last_delivered).collect();
+        if ordinary.iter().any(|meter| meter.aside || meter.known)
+            || self.readings.iter().any(|reading| confirmed.contains(&reading.uuid()))
+        {
+            return Ok(None);
+        }
+        let expected = u64::try_from(self.readings.len()).unwrap_or(u64::MAX);
+        let deleted = self.delete.execute(&mut *conn).await.attempting(ATTEMPT)?;
+        if deleted.rows_affected() != expected || insert_outbox(conn, self.inserts).await? != expected {
+            return Ok(None);
+        }
+        Ok(Some(self.readings.into_iter().map(Settled::Outbox).collect()))
+    }
 }
 
 #[derive(FromRow)]
@@ -208,19 +327,18 @@ struct Raw {
     received_at: i64,
 }
 
-/// Deletes the rows that are decided about, if all of them are there; otherwise none, and says so.
-async fn delete_rows(conn: &mut SqliteConnection, decisions: &[(SpoolRow, Settlement)]) -> Result<bool, SpoolError> {
-    let ids: Vec<i64> = decisions.iter().map(|(row, _)| row.0).collect();
-    let deleted = sqlx::query(
-        "DELETE FROM spool WHERE id IN (SELECT value FROM json_each($1))
-         AND $2 = (SELECT count(*) FROM spool WHERE id IN (SELECT value FROM json_each($1)))",
-    )
-    .bind(list(&ids)?)
-    .bind(i64::try_from(ids.len()).unwrap_or(i64::MAX))
-    .execute(&mut *conn)
-    .await
-    .attempting(ATTEMPT)?;
-    Ok(deleted.rows_affected() > 0)
+/// Deletes rows: by the first and the last where there is nothing between them.
+fn delete_rows(rows: &[i64]) -> Result<Ready, SpoolError> {
+    if let (Some(first), Some(last)) = (rows.first(), rows.last())
+        && rows
+            .windows(2)
+            .all(|pair| matches!(pair, [one, next] if one + 1 == *next))
+    {
+        let range = "DELETE FROM spool WHERE id BETWEEN $1 AND $2";
+        return Ok(sqlx::query(range).bind(*first).bind(*last));
+    }
+    let listed = "DELETE FROM spool WHERE id IN (SELECT value FROM json_each($1))";
+    Ok(sqlx::query(listed).bind(list(rows)?))
 }
 
 /// Deletes the rows that are decided about and gives what was in them; all in one statement, because each costs a way to
@@ -245,7 +363,7 @@ async fn settle_one<'a>(
     conn: &mut SqliteConnection,
     raw: Raw,
     settlement: &'a Settlement,
-    text: String,
+    text: &'a str,
     outgoing: &mut Outgoing<'a>,
     copy: &DownCopy,
     now: DateTime<Utc>,
@@ -256,7 +374,7 @@ async fn settle_one<'a>(
             outgoing.aside(conn, &raw, reason, Some(reading.member)).await?;
             Ok(Settled::Conflict(reading.id))
         }
-        Settlement::Outbox(reading) => Ok(outgoing.put(reading, text, Some(raw))),
+        Settlement::Outbox(reading) => Ok(outgoing.put(reading, text, raw)),
         Settlement::Sealed(reading) => {
             // Not before a withdrawal that is on record: the seal was asked for after it.
             let sealed_at = not_before(copy.grants_of(reading.member), now);
@@ -288,15 +406,6 @@ async fn settle_one<'a>(
     }
 }
 
-/// What is written of the readings among these; nothing of the others.
-fn texts(decisions: &[(SpoolRow, Settlement)]) -> Result<Vec<String>, SpoolError> {
-    let text = |(_, settlement): &(SpoolRow, Settlement)| match settlement {
-        Settlement::Outbox(reading) | Settlement::Sealed(reading) => to_text(reading),
-        Settlement::Quarantine { .. } | Settlement::Forget(_) => Ok(String::new()),
-    };
-    decisions.iter().map(text).collect()
-}
-
 /// The reading that is for the outbox, if it is one.
 fn for_outbox(settlement: &Settlement) -> Option<&WireReading> {
     match settlement {
@@ -308,9 +417,8 @@ fn for_outbox(settlement: &Settlement) -> Option<&WireReading> {
 /// A reading that is to be put into the outbox, as it is written, and the packet that it was.
 struct Parcel<'a> {
     reading: &'a WireReading,
-    text: String,
-    /// Nothing where it does not matter, because nothing of its meter is in the quarantine.
-    raw: Option<Raw>,
+    text: &'a str,
+    raw: Raw,
 }
 
 /// Readings of one transaction on their way into the outbox. What must be known of them is asked for together, and they are
@@ -330,8 +438,7 @@ struct Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     async fn load(conn: &mut SqliteConnection, decisions: &[(SpoolRow, Settlement)]) -> Result<Self, SpoolError> {
         let readings: Vec<&WireReading> = decisions.iter().filter_map(|(_, what)| for_outbox(what)).collect();
-        let meters: BTreeSet<Uuid> = readings.iter().map(|reading| reading.meter.uuid()).collect();
-        let meters = list(&meters.into_iter().map(hex).collect::<Vec<_>>())?;
+        let meters = meters_of(&readings)?;
         let readings: Vec<String> = readings.iter().map(|reading| hex(reading.id.uuid())).collect();
         let holders: Vec<(Uuid, Uuid)> = sqlx::query_as(
             "SELECT reading_id, member FROM outbox WHERE reading_id IN (SELECT unhex(value) FROM json_each($1))",
@@ -365,19 +472,6 @@ impl<'a> Outgoing<'a> {
         })
     }
 
-    /// The readings that are decided about, if that is all there is to it: nothing but readings for the outbox, none of them
-    /// somebody else's already, and of no meter with packets in the quarantine.
-    fn nothing_else(&self, decisions: &'a [(SpoolRow, Settlement)]) -> Option<Vec<&'a WireReading>> {
-        let mut members = HashMap::new();
-        let plain = |settlement: &'a Settlement| {
-            let reading = for_outbox(settlement)?;
-            let member = members.entry(reading.id.uuid()).or_insert(reading.member);
-            let alone = *member == reading.member && !self.is_anothers(reading);
-            (alone && !self.aside.contains(&reading.meter.uuid())).then_some(reading)
-        };
-        decisions.iter().map(|(_, settlement)| settlement).map(plain).collect()
-    }
-
     /// A glucose sync reads the newest record that the server confirmed once more, to see that it is still there.
     fn is_confirmed(&self, reading: &WireReading) -> bool {
         self.delivered.get(&reading.meter.uuid()) == Some(&reading.id.uuid())
@@ -390,7 +484,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Takes a reading, which is not another member's.
-    fn put(&mut self, reading: &'a WireReading, text: String, raw: Option<Raw>) -> Settled {
+    fn put(&mut self, reading: &'a WireReading, text: &'a str, raw: Raw) -> Settled {
         if self.is_confirmed(reading) || self.holders.contains_key(&reading.id.uuid()) {
             *self.duplicates.entry(reading.meter.uuid()).or_default() += 1;
             return Settled::Known(reading.id);
@@ -419,12 +513,12 @@ impl<'a> Outgoing<'a> {
             count_duplicates(conn, meter, times).await?;
         }
         let new = std::mem::take(&mut self.new);
-        let readings: Vec<_> = new.iter().map(|new| (new.reading, new.text.as_str())).collect();
-        insert_outbox(conn, &readings).await?;
+        let readings: Vec<_> = new.iter().map(|new| (new.reading, new.text)).collect();
+        add_to_outbox(conn, &readings).await?;
         let told_apart = new
             .iter()
             .filter(|new| new.reading.time.quality != TimeQuality::ReceivedTimeUsed)
-            .filter_map(|new| new.raw.as_ref());
+            .map(|new| &new.raw);
         for raw in told_apart.filter(|raw| self.aside.contains(&raw.meter)) {
             // It may have been quarantined by what was known earlier, such as before its meter was bound. Equal bytes
             // without a time of their own are another measurement's.
@@ -440,44 +534,69 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// `column1` to `column8` are the columns of the first line.
+/// `column1` counts the rows from 1; the rest to `column8` are the columns behind the number in the first line. One that is
+/// in the outbox already is passed over.
 static INTO_OUTBOX: LazyLock<Statements> = LazyLock::new(|| {
     Statements::new(
-        "INSERT INTO outbox (id, reading_id, member, meter, measured_at, captured_at, lane, reading)
-         SELECT column1, column2, column3, column4, column5, column6, column7, column8 FROM",
+        &format!(
+            "INSERT INTO outbox (id, reading_id, member, meter, measured_at, captured_at, lane, reading)
+             SELECT {} + column1, column2, column3, column4, column5, column6, column7, column8 FROM",
+            last_id("outbox")
+        ),
         8,
-        "",
+        "WHERE true ON CONFLICT (reading_id) DO NOTHING",
     )
 });
 
-/// Adds readings without a number, in their order, each with what is written of it.
-pub(super) async fn insert_outbox(
-    conn: &mut SqliteConnection,
-    readings: &[(&WireReading, &str)],
-) -> Result<(), SpoolError> {
-    if readings.is_empty() {
-        return Ok(());
-    }
-    let mut ids = next_id(conn, "outbox").await?..;
-    for (statement, part) in INTO_OUTBOX.over(readings) {
+/// Statements that add readings without a number, in their order, each with what is written of it.
+fn into_outbox(readings: &[(&WireReading, &str)]) -> Vec<Ready> {
+    let ready = |(statement, part): (&'static str, &[(&WireReading, &str)])| {
         let mut query = sqlx::query(statement);
-        for ((reading, text), id) in part.iter().zip(ids.by_ref()) {
+        for ((reading, text), place) in part.iter().zip(1_i64..) {
             query = query
-                .bind(id)
+                .bind(place)
                 .bind(reading.id.uuid())
                 .bind(reading.member.uuid())
                 .bind(reading.meter.uuid())
                 .bind(micros(reading.time.at))
                 .bind(micros(reading.captured_at))
                 .bind(lane_of(reading.time.at, reading.captured_at).code())
-                .bind(*text);
+                .bind((*text).to_owned());
         }
         query
-            .execute(&mut *conn)
-            .await
-            .attempting("put readings into the outbox")?;
+    };
+    INTO_OUTBOX.over(readings).map(ready).collect()
+}
+
+/// Adds readings, and says how many of them were not there.
+async fn insert_outbox(conn: &mut SqliteConnection, inserts: Vec<Ready>) -> Result<u64, SpoolError> {
+    let mut added = 0;
+    for insert in inserts {
+        let done = insert.execute(&mut *conn).await;
+        added += done.attempting("put readings into the outbox")?.rows_affected();
     }
-    Ok(())
+    Ok(added)
+}
+
+/// Adds readings that are known not to be there, without a number, in their order, each with what is written of it.
+pub(super) async fn add_to_outbox(
+    conn: &mut SqliteConnection,
+    readings: &[(&WireReading, &str)],
+) -> Result<(), SpoolError> {
+    let added = insert_outbox(conn, into_outbox(readings)).await?;
+    if u64::try_from(readings.len()).is_ok_and(|all| all == added) {
+        Ok(())
+    } else {
+        Err(bad_row("the outbox")(
+            "it has a reading that was looked for and not found",
+        ))
+    }
+}
+
+/// The meters of readings, as `json_each` and `unhex` take them.
+fn meters_of(readings: &[&WireReading]) -> Result<String, SpoolError> {
+    let meters: BTreeSet<Uuid> = readings.iter().map(|reading| reading.meter.uuid()).collect();
+    list(&meters.into_iter().map(hex).collect::<Vec<_>>())
 }
 
 /// An id as `unhex` takes it.

@@ -243,7 +243,12 @@ async fn decisions_of_one_settlement_see_each_other() {
         (rows[0], outbox(&alices)),
         (rows[3], Settlement::Forget(Counter::NoConsent)),
     ];
-    let settled = bench.spool.settle(1, &decisions, at(0)).await.unwrap().unwrap();
+    let settled = bench
+        .spool
+        .settle(1, &mut decided(&decisions), at(0))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         settled,
         [
@@ -277,7 +282,12 @@ async fn a_row_that_is_gone_takes_none_of_the_others_with_it() {
         counter: None,
     };
     bench.spool.capture(&[gone]).await.unwrap();
-    let settled = bench.spool.settle(1, &decisions, at(0)).await.unwrap().unwrap();
+    let settled = bench
+        .spool
+        .settle(1, &mut decided(&decisions), at(0))
+        .await
+        .unwrap()
+        .unwrap();
     let expected = [Settled::Outbox(id(902)), Settled::Gone, Settled::Outbox(id(904))];
     assert_eq!(settled, expected);
     let status = bench.status().await;
@@ -297,11 +307,64 @@ async fn one_reading_for_two_members_is_a_conflict_among_nothing_but_readings_to
     let link = bench.link(&glucose_meter()).await;
     let (one, other) = (heard(&bench, link, 2).await, heard(&bench, link, 3).await);
     let decisions = [(one, alices.clone()), (other, bobs)].map(|(row, what)| (row, Settlement::Outbox(Box::new(what))));
-    let settled = bench.spool.settle(1, &decisions, at(0)).await.unwrap().unwrap();
+    let settled = bench
+        .spool
+        .settle(1, &mut decided(&decisions), at(0))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(settled, [Settled::Outbox(alices.id), Settled::Conflict(alices.id)]);
     let status = bench.status().await;
     assert_eq!((status.spooled, status.outbox), (0, 2));
     assert_eq!(status.quarantine_reasons, [("member_conflict".to_owned(), 1)].into());
+}
+
+#[tokio::test]
+async fn nothing_but_readings_of_which_the_outbox_has_one_are_each_what_they_would_be_alone() {
+    for (place, member) in [
+        (0, alice()),
+        (1, alice()),
+        (2, alice()),
+        (0, bob()),
+        (1, bob()),
+        (2, bob()),
+    ] {
+        let bench = Bench::new().await;
+        let there = reading(&bench).await;
+        let link = bench.link(&glucose_meter()).await;
+        let mut decisions = Vec::new();
+        let mut expected = Vec::new();
+        for nth in 0..3 {
+            let row = heard(&bench, link, 2 + nth).await;
+            let mut reading = WireReading {
+                id: id(900 + u128::from(nth)),
+                ..there.clone()
+            };
+            let mut settled = Settled::Outbox(reading.id);
+            if nth == place {
+                (reading.id, reading.member) = (there.id, member);
+                let is_hers = member == there.member;
+                settled = [Settled::Conflict(there.id), Settled::Known(there.id)][usize::from(is_hers)];
+            }
+            decisions.push((row, Settlement::Outbox(Box::new(reading))));
+            expected.push(settled);
+        }
+        let settled = bench
+            .spool
+            .settle(1, &mut decided(&decisions), at(0))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(settled, expected, "place {place}");
+        let status = bench.status().await;
+        assert_eq!((status.spooled, status.outbox), (0, 3), "place {place}");
+        let (conflicts, known) = (status.quarantined, status.counters[Counter::Duplicates.code()]);
+        assert_eq!(
+            (conflicts, known),
+            if member == alice() { (0, 1) } else { (1, 0) },
+            "place {place}"
+        );
+    }
 }
 
 /// Settles more than two pages of Alice's records while a change comes down, once so many pages are written.
@@ -363,7 +426,7 @@ async fn a_reading_takes_its_packet_out_of_the_quarantine_and_a_later_decision_p
     let first = row_of_the_same_packet().await;
     bench
         .spool
-        .settle(1, &[(first, aside.clone())], at(0))
+        .settle(1, &mut decided([(first, aside.clone())]), at(0))
         .await
         .unwrap()
         .unwrap();
@@ -372,7 +435,11 @@ async fn a_reading_takes_its_packet_out_of_the_quarantine_and_a_later_decision_p
     let second = row_of_the_same_packet().await;
     bench
         .spool
-        .settle(1, &[(second, Settlement::Outbox(Box::new(new.clone())))], at(0))
+        .settle(
+            1,
+            &mut decided([(second, Settlement::Outbox(Box::new(new.clone())))]),
+            at(0),
+        )
         .await
         .unwrap()
         .unwrap();
@@ -380,7 +447,12 @@ async fn a_reading_takes_its_packet_out_of_the_quarantine_and_a_later_decision_p
     new.id = id(902);
     let (third, fourth) = (row_of_the_same_packet().await, row_of_the_same_packet().await);
     let decisions = [(third, Settlement::Outbox(Box::new(new))), (fourth, aside)];
-    bench.spool.settle(1, &decisions, at(0)).await.unwrap().unwrap();
+    bench
+        .spool
+        .settle(1, &mut decided(&decisions), at(0))
+        .await
+        .unwrap()
+        .unwrap();
     let status = bench.status().await;
     assert_eq!((status.quarantined, status.outbox), (1, 3));
 }

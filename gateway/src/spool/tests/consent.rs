@@ -210,7 +210,11 @@ async fn a_decision_taken_before_a_withdrawal_is_not_carried_out_after_it() {
         .unwrap();
     let decision = [(row, crate::spool::Settlement::Forget(Counter::NoConsent))];
     assert_eq!(
-        bench.spool.settle(before.revision(), &decision, at(1)).await.unwrap(),
+        bench
+            .spool
+            .settle(before.revision(), &mut decided(&decision), at(1))
+            .await
+            .unwrap(),
         None
     );
     assert_eq!(bench.status().await.spooled, 1);

@@ -122,7 +122,7 @@ async fn the_same_packet_for_two_members_is_a_conflict_that_is_kept_aside() {
     reading.member = bob();
     let settled = bench
         .spool
-        .settle(1, &[(row, Settlement::Outbox(reading.clone()))], at(0))
+        .settle(1, &mut decided([(row, Settlement::Outbox(reading.clone()))]), at(0))
         .await
         .unwrap()
         .unwrap();
