@@ -200,6 +200,9 @@ impl Audience {
     }
 }
 
+/// How long the bus may take for what was sent before the connection ends.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
+
 /// The simulator's own connection, owner of `org.bluez`.
 #[derive(Debug)]
 pub(crate) struct BusConnection {
@@ -264,6 +267,15 @@ impl BusConnection {
     /// Leaves the bus, and the name with it.
     pub(crate) async fn close(self) {
         drop(self.inbox);
+        // The bus may drop what it has not read of somebody who has gone, and a meter's last value was confirmed: only its
+        // answer says that it has passed on everything before.
+        let bus = "org.freedesktop.DBus";
+        let asked = self
+            .connection
+            .call_method(Some(bus), "/org/freedesktop/DBus", Some(bus), "GetId", &());
+        if let Ok(Err(error)) = tokio::time::timeout(LAST_ANSWER, asked).await {
+            tracing::debug!(error = %error, "the private bus may have dropped the last signals");
+        }
         if let Err(error) = self.connection.close().await {
             tracing::debug!(error = %error, "the connection to the private bus did not close cleanly");
         }
