@@ -7,7 +7,7 @@ use carepost_domain::id::{MeterId, SittingId};
 use carepost_domain::meter::MeterKind;
 use carepost_gatt::sync::HighWater;
 use carepost_gatt::{glucose, uuid16};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
@@ -93,7 +93,12 @@ impl Spool {
     /// When the engine fails; then none of the packets is durable.
     pub async fn capture(&self, items: &[Capture]) -> Result<Vec<Captured>, SpoolError> {
         let steps = steps(items);
-        let mut tx = self.begin(ATTEMPT).await?;
+        let nothing_else = steps.iter().all(|step| matches!(step, Step::Records(_)));
+        let mut tx = match nothing_else {
+            true => self.begin_at_the_end(ATTEMPT).await?,
+            false => self.begin(ATTEMPT).await?,
+        };
+        let fresh = self.inner.fresh.count();
         let mut captured = Vec::with_capacity(items.len());
         let mut tally = Tally::default();
         let mut forgot = false;
@@ -130,6 +135,13 @@ impl Spool {
         tally.write(&mut tx).await?;
         add(&mut tx, Counter::PacketsSpooled, spooled).await?;
         tx.commit().await.attempting(ATTEMPT)?;
+        match first_of_all(&captured) {
+            Some(first) if nothing_else => {
+                let records = items.iter().filter_map(as_record);
+                self.inner.fresh.add(fresh, first, records.map(as_read));
+            }
+            _ => self.inner.fresh.forget(),
+        }
         if forgot {
             self.scrub_is_due();
         }
@@ -208,6 +220,29 @@ impl Spool {
         tx.commit().await.attempting(ATTEMPT)?;
         Ok(true)
     }
+}
+
+/// The row of the first packet, if all of them are new, in rows that follow each other.
+fn first_of_all(captured: &[Captured]) -> Option<i64> {
+    let row = |what: &Captured| match what {
+        Captured::Spooled(row) => Some(row.0),
+        _ => None,
+    };
+    let first = captured.first().and_then(row)?;
+    let in_turn = |(what, expected): (&Captured, i64)| row(what) == Some(expected);
+    captured.iter().zip(first..).all(in_turn).then_some(first)
+}
+
+/// A record as it is read from the file, which has microseconds.
+fn as_read((packet, provisional): Record<'_>) -> (NewPacket, bool) {
+    let received_at = packet.received_at.trunc_subsecs(6);
+    (
+        NewPacket {
+            received_at,
+            ..packet.clone()
+        },
+        provisional,
+    )
 }
 
 /// Records that a transaction counts. Added up, because a glucose meter's whole memory is one link of one meter.
@@ -415,6 +450,8 @@ fn record_number(packet: &NewPacket) -> Option<u16> {
 /// A context belongs to the measurement of its number on the same link. One that cannot be read is kept with the newest
 /// measurement, which it follows on the air, if that has none; it costs the reading nothing there. The same measurement may
 /// wait for it on a link that broke before: the meter was read again for this.
+///
+/// The measurement is looked for from the newest packet on, where it mostly is, and not among all of the link.
 async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<Captured, SpoolError> {
     let number = glucose::Context::decode(&packet.raw)
         .ok()
@@ -422,7 +459,7 @@ async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result
     let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
         "UPDATE spool SET context_raw = $3
          WHERE id = (
-             SELECT id FROM spool
+             SELECT id FROM spool NOT INDEXED
              WHERE link = $1 AND characteristic = $4 AND ($2 IS NULL OR record_number = $2)
              ORDER BY id DESC LIMIT 1
          ) AND ($2 IS NOT NULL OR context_raw IS NULL)

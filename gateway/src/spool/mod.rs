@@ -11,6 +11,7 @@
 mod capture;
 mod down;
 mod error;
+mod fresh;
 mod many;
 mod meters;
 mod open;
@@ -81,6 +82,8 @@ struct Inner {
     /// The one that reads packets which wait.
     reader: SqlitePool,
     path: PathBuf,
+    /// What was written just now, of what waits.
+    fresh: fresh::FreshPackets,
     down: watch::Sender<Arc<DownCopy>>,
     pending_changes: watch::Sender<u64>,
     outbox_changes: watch::Sender<u64>,

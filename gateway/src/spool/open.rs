@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::error::Attempted as _;
+use super::fresh::FreshPackets;
 use super::meters::Pins;
 use super::row::{add, id, micros};
 use super::schema::LAYOUTS;
@@ -82,6 +83,7 @@ impl Spool {
                 pool,
                 reader,
                 path,
+                fresh: FreshPackets::default(),
                 down: watch::channel(Arc::new(copy)).0,
                 pending_changes: watch::channel(0).0,
                 outbox_changes: watch::channel(0).0,
@@ -104,6 +106,16 @@ impl Spool {
 
     /// Begins a writing transaction: immediately, so that it never has to give up half way.
     pub(super) async fn begin(
+        &self,
+        attempted: &'static str,
+    ) -> Result<Transaction<'static, sqlx::Sqlite>, SpoolError> {
+        let tx = self.begin_at_the_end(attempted).await?;
+        self.inner.fresh.forget();
+        Ok(tx)
+    }
+
+    /// The same for one that changes of what waits nothing but its ends: adds new packets, or takes away those that are settled.
+    pub(super) async fn begin_at_the_end(
         &self,
         attempted: &'static str,
     ) -> Result<Transaction<'static, sqlx::Sqlite>, SpoolError> {

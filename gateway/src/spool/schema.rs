@@ -208,12 +208,14 @@ PRAGMA user_version = 4;
 COMMIT;
 ";
 
-// Indexes that no query needs: rows without a number are found in their order by the one of lane and number. Roll back by
-// making them again and setting the version back.
+// Indexes that no query needs: rows without a number are found in their order by the one of lane and number, the packets of
+// a link by `spool_same`, and the newest of them from the end of the table. Roll back by making them again and setting the
+// version back.
 const LAYOUT_5: &str = "
 BEGIN IMMEDIATE;
 DROP INDEX outbox_member;
 DROP INDEX outbox_unnumbered;
+DROP INDEX spool_link;
 
 PRAGMA user_version = 5;
 COMMIT;

@@ -16,6 +16,7 @@ use sqlx::{FromRow, Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
+use super::fresh::Fresh;
 use super::many::{Ready, Statements};
 use super::meters::{count_duplicates, count_reject, link_clock, look};
 use super::row::{add, id, instant, last_id, micros};
@@ -26,6 +27,7 @@ use super::{
 use crate::down::DownCopy;
 
 const ATTEMPT: &str = "settle packets";
+const READ: &str = "read pending packets";
 
 /// The lane of a reading: live if it was measured at most ten minutes before it was captured.
 #[must_use]
@@ -88,12 +90,9 @@ impl Link {
 fn pending_row(row: Waiting, links: &HashMap<i64, LinkFacts>) -> Result<PendingRow, SpoolError> {
     let (row, link, meter, characteristic, raw, context_raw, received_at, clock_trusted, sitting, nonce, provisional) =
         row;
-    let facts = links
-        .get(&link)
-        .ok_or_else(|| bad_row("a packet")("its link is gone"))?;
     Ok(PendingRow {
         row: SpoolRow(row),
-        link: *facts,
+        link: facts_of(link, links)?,
         provisional,
         packet: NewPacket {
             link: LinkId(link),
@@ -109,15 +108,66 @@ fn pending_row(row: Waiting, links: &HashMap<i64, LinkFacts>) -> Result<PendingR
     })
 }
 
+fn facts_of(link: i64, links: &HashMap<i64, LinkFacts>) -> Result<LinkFacts, SpoolError> {
+    let facts = links.get(&link).copied();
+    facts.ok_or_else(|| bad_row("a packet")("its link is gone"))
+}
+
+async fn link_facts(conn: &mut SqliteConnection, links: BTreeSet<i64>) -> Result<HashMap<i64, LinkFacts>, SpoolError> {
+    let rows: Vec<Link> = sqlx::query_as(
+        "SELECT id, opened_at, closed_at IS NOT NULL AS closed, unclean, records, clock, skew_ms, skew_at, last_skew_ms,
+                last_skew_at
+         FROM links WHERE id IN (SELECT value FROM json_each($1))",
+    )
+    .bind(list(&links.into_iter().collect::<Vec<_>>())?)
+    .fetch_all(conn)
+    .await
+    .attempting(READ)?;
+    rows.into_iter().map(Link::into_facts).collect()
+}
+
 impl Spool {
     /// Packets that wait to be settled, oldest first, at most [`PENDING_PAGE`], from behind `after`.
     ///
     /// # Errors
     /// When the engine fails, or a row is not what this program writes.
     pub async fn pending(&self, after: Option<SpoolRow>) -> Result<Vec<PendingRow>, SpoolError> {
-        const ATTEMPT: &str = "read pending packets";
+        if let Some(after) = after
+            && let Some(page) = self.pending_fresh(after).await?
+        {
+            return Ok(page);
+        }
+        self.pending_in_file(after).await
+    }
+
+    /// The same from what was written just now, if that is known and nothing else was written meanwhile.
+    pub(super) async fn pending_fresh(&self, after: SpoolRow) -> Result<Option<Vec<PendingRow>>, SpoolError> {
+        let fresh = &self.inner.fresh;
+        let Some((packets, count)) = fresh.take(after.0, PENDING_PAGE) else {
+            return Ok(None);
+        };
+        let links: BTreeSet<i64> = packets.iter().map(|(_, packet, _)| packet.link.0).collect();
+        let mut conn = self.inner.reader.acquire().await.attempting(READ)?;
+        let links = link_facts(&mut conn, links).await?;
+        // Such as the end of a link, which must not be seen without its last packet and context.
+        if fresh.count() != count {
+            return Ok(None);
+        }
+        let row = |(row, packet, provisional): Fresh| {
+            Ok(PendingRow {
+                row: SpoolRow(row),
+                link: facts_of(packet.link.0, &links)?,
+                provisional,
+                packet,
+                context_raw: None,
+            })
+        };
+        packets.into_iter().map(row).collect::<Result<_, _>>().map(Some)
+    }
+
+    pub(super) async fn pending_in_file(&self, after: Option<SpoolRow>) -> Result<Vec<PendingRow>, SpoolError> {
         // Both as they stand at one moment: a link's end must not be seen without its last packet.
-        let mut tx = self.inner.reader.begin().await.attempting(ATTEMPT)?;
+        let mut tx = self.inner.reader.begin().await.attempting(READ)?;
         let rows: Vec<Waiting> = sqlx::query_as(
             "SELECT id, link, meter, characteristic, raw, context_raw, received_at, clock_trusted, sitting, nonce, provisional
              FROM spool WHERE id > $1 ORDER BY id LIMIT $2",
@@ -126,19 +176,9 @@ impl Spool {
         .bind(i64::from(PENDING_PAGE))
         .fetch_all(&mut *tx)
         .await
-        .attempting(ATTEMPT)?;
-        let links: BTreeSet<i64> = rows.iter().map(|row| row.1).collect();
-        let links: Vec<Link> = sqlx::query_as(
-            "SELECT id, opened_at, closed_at IS NOT NULL AS closed, unclean, records, clock, skew_ms, skew_at, last_skew_ms,
-                    last_skew_at
-             FROM links WHERE id IN (SELECT value FROM json_each($1))",
-        )
-        .bind(list(&links.into_iter().collect::<Vec<_>>())?)
-        .fetch_all(&mut *tx)
-        .await
-        .attempting(ATTEMPT)?;
-        tx.commit().await.attempting(ATTEMPT)?;
-        let links = links.into_iter().map(Link::into_facts).collect::<Result<_, _>>()?;
+        .attempting(READ)?;
+        let links = link_facts(&mut tx, rows.iter().map(|row| row.1).collect()).await?;
+        tx.commit().await.attempting(READ)?;
         rows.into_iter().map(|row| pending_row(row, &links)).collect()
     }
 
@@ -200,7 +240,7 @@ impl Spool {
 
     /// A transaction, if this revision of the copy is in force.
     async fn begin_with(&self, revision: u64) -> Result<Option<Transaction<'static, Sqlite>>, SpoolError> {
-        let mut tx = self.begin(ATTEMPT).await?;
+        let mut tx = self.begin_at_the_end(ATTEMPT).await?;
         let in_force = super::down::revision(&mut tx).await? == revision;
         Ok(in_force.then_some(tx))
     }
@@ -680,6 +720,11 @@ pub(super) async fn evict(conn: &mut SqliteConnection, most: u32) -> Result<u64,
     Ok(evicted)
 }
 
+/// Bytes that a reading takes as JSON, mostly.
+const TEXT_BYTES: usize = 1_024;
+
 fn to_text(reading: &WireReading) -> Result<String, SpoolError> {
-    serde_json::to_string(reading).map_err(bad_row("a reading"))
+    let mut text = Vec::with_capacity(TEXT_BYTES);
+    serde_json::to_writer(&mut text, reading).map_err(bad_row("a reading"))?;
+    String::from_utf8(text).map_err(bad_row("a reading"))
 }

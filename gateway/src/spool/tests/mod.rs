@@ -4,6 +4,7 @@ mod batches;
 mod consent;
 mod contexts;
 mod delivery;
+mod fresh;
 mod interleavings;
 mod links;
 mod packets;
