@@ -15,10 +15,40 @@ import asyncio
 import sys
 
 from bumble.controller import Controller
+from bumble.hci import Address, HCI_LE_Connection_Complete_Event, HCI_LE_Enhanced_Connection_Complete_Event
 from bumble.link import LocalLink
 from bumble.transport import open_transport
 
 from bumble_cuff import add_cuff
+
+
+# In the LE event mask: the host wants the enhanced event of a new connection, and no other (Core, volume 4, part E, 7.7.65.10).
+ENHANCED_CONNECTION_COMPLETE = 1 << 9
+
+
+class Adapter(Controller):
+    """A controller that tells of a new connection by the event that the host has asked for.
+
+    Controller knows the older one only. The kernel waits for the other in vain, gives the connection up after four seconds,
+    and then does nothing when bluetoothd asks it to end it: the link stands until the other side ends it.
+    """
+
+    def send_hci_packet(self, packet):
+        if isinstance(packet, HCI_LE_Connection_Complete_Event) and self.le_event_mask & ENHANCED_CONNECTION_COMPLETE:
+            packet = HCI_LE_Enhanced_Connection_Complete_Event(
+                status=packet.status,
+                connection_handle=packet.connection_handle,
+                role=packet.role,
+                peer_address_type=packet.peer_address_type,
+                peer_address=packet.peer_address,
+                local_resolvable_private_address=Address.ANY_RANDOM,
+                peer_resolvable_private_address=Address.ANY_RANDOM,
+                connection_interval=packet.connection_interval,
+                peripheral_latency=packet.peripheral_latency,
+                supervision_timeout=packet.supervision_timeout,
+                central_clock_accuracy=packet.central_clock_accuracy,
+            )
+        super().send_hci_packet(packet)
 
 
 class Radio(LocalLink):
@@ -44,7 +74,7 @@ async def main(controllers, records):
     adapters = []
     for index in range(controllers):
         hci = await open_transport("vhci")
-        controller = Controller(
+        controller = Adapter(
             f"adapter-{index}",
             host_source=hci.source,
             host_sink=hci.sink,

@@ -134,14 +134,16 @@ impl Spool {
         let spooled = u64::try_from(spooled.count()).unwrap_or(u64::MAX);
         tally.write(&mut tx).await?;
         add(&mut tx, Counter::PacketsSpooled, spooled).await?;
-        tx.commit().await.attempting(ATTEMPT)?;
+        let durable = tx.commit().await.attempting(ATTEMPT);
         match first_of_all(&captured) {
-            Some(first) if nothing_else => {
+            Some(first) if nothing_else && durable.is_ok() => {
                 let records = items.iter().filter_map(as_record);
                 self.inner.fresh.add(fresh, first, records.map(as_read));
             }
+            // Nobody knows what the file has behind what it had.
             _ => self.inner.fresh.forget(),
         }
+        durable?;
         if forgot {
             self.scrub_is_due();
         }
@@ -296,6 +298,7 @@ fn as_record(item: &Capture) -> Option<Record<'_>> {
     (packet.characteristic != uuid16::GLUCOSE_CONTEXT).then_some((packet, provisional))
 }
 
+/// A packet that is a record of its own, and whether its sitting is a guess.
 type Record<'a> = (&'a NewPacket, bool);
 
 /// A part of what is to be made durable, in its order.
