@@ -157,16 +157,19 @@ impl Session {
     }
 
     /// The mean of a pair, flags put aside, that decides `reaches` where no pair of usable readings can: readings with a
-    /// fault flag are never mixed into a mean of usable ones, and a lone usable reading must say the same.
+    /// fault flag are never mixed into a mean of usable ones.
     pub(crate) fn mean_without_usable_pair(&self, reaches: impl Fn(i64, i64) -> bool) -> Option<SessionMean> {
-        let lone_agrees = self
-            .inner
-            .lone_usable
-            .is_none_or(|(systolic, diastolic)| reaches(systolic, diastolic));
         self.inner
             .mean_despite_flags
-            .filter(|m| self.used.len() < 2 && lone_agrees && m.readings >= 2)
+            .filter(|m| self.used.len() < 2 && m.readings >= 2)
             .filter(|m| reaches(m.systolic_mmhg, m.diastolic_mmhg))
+    }
+
+    /// The same, where a lone usable reading must say so too: an artefact far from it makes no low mean.
+    pub(crate) fn mean_with_the_lone_usable(&self, reaches: impl Fn(i64, i64) -> bool) -> Option<SessionMean> {
+        let lone = self.inner.lone_usable;
+        let agrees = lone.is_none_or(|(systolic, diastolic)| reaches(systolic, diastolic));
+        self.mean_without_usable_pair(reaches).filter(|_| agrees)
     }
 
     /// Whether a pair of it was judged at or above this limit.

@@ -86,6 +86,17 @@ fn in_pregnancy_a_lone_reading_is_not_lost() {
         severity(&assess_at(&profile, &flagged, 10), Rule::Bp02),
         Some(Severity::High)
     );
+    // Nor beside one without a flag that is below the limit, where both together are not.
+    let beside = [bp(0, 150, 50).flag(Flag::BodyMovement), bp(9, 139, 50)];
+    let assessment = assess_at(&profile, &beside, 20);
+    assert_eq!(severity(&assessment, Rule::Bp02), Some(Severity::High));
+    let together = [bp(0, 140, 50).flag(Flag::BodyMovement), bp(9, 139, 49)];
+    assert_eq!(
+        severity(&assess_at(&profile, &together, 20), Rule::Bp02),
+        Some(Severity::High)
+    );
+    let below = [bp(0, 140, 50).flag(Flag::BodyMovement), bp(9, 138, 49)];
+    assert_eq!(severity(&assess_at(&profile, &below, 20), Rule::Bp02), None);
 }
 
 #[test]

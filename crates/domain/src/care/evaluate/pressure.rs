@@ -264,7 +264,7 @@ fn low_session(state: &mut State<'_>, session: &Session, earlier: &[&Session]) {
     let judged = session.policy_mean();
     let despite = session.inner.mean_despite_flags.filter(|m| m.readings >= 2);
     let low = |m: &SessionMean| m.systolic_mmhg < rule.systolic_below_mmhg;
-    let low_without_usable_pair = session.mean_without_usable_pair(|systolic, _| systolic < rule.systolic_below_mmhg);
+    let low_without_usable_pair = session.mean_with_the_lone_usable(|systolic, _| systolic < rule.systolic_below_mmhg);
     let link = context.rule_set.symptoms.link;
     let has_near = |codes| {
         context
