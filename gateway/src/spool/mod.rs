@@ -79,7 +79,7 @@ pub struct Spool {
 struct Inner {
     /// The one connection that writes.
     pool: SqlitePool,
-    /// The one that reads packets which wait.
+    /// The one that reads packets which wait, and what `status` shows, also while nobody can write.
     reader: SqlitePool,
     path: PathBuf,
     /// What was written just now, of what waits.

@@ -280,7 +280,8 @@ async fn lay_out(conn: &mut SqliteConnection, path: &Path) -> Result<(), OpenErr
     Ok(())
 }
 
-/// The connection that reads what waits while the other writes: reading takes as long as writing.
+/// The connection that reads while the other writes: reading what waits takes as long as writing it, and what is wrong must be
+/// seen while nothing can be written.
 async fn open_reader(path: &Path) -> Result<sqlx::SqlitePool, OpenError> {
     let options = SqliteConnectOptions::new()
         .filename(path)

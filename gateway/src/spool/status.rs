@@ -26,8 +26,11 @@ impl Spool {
     /// When the engine fails.
     pub async fn status(&self) -> Result<SpoolStatus, SpoolError> {
         let copy = self.down();
-        let mut conn = self.inner.pool.acquire().await.attempting(ATTEMPT)?;
-        read_status(&mut conn, &copy).await
+        // All of it as it stands at one moment.
+        let mut tx = self.inner.reader.begin().await.attempting(ATTEMPT)?;
+        let status = read_status(&mut tx, &copy).await?;
+        tx.commit().await.attempting(ATTEMPT)?;
+        Ok(status)
     }
 
     /// Counts what the file in `data_dir` holds, without changing it, while no daemon runs; `None` if there is no file.
