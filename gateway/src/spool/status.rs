@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use carepost_domain::id::MeterId;
 use carepost_domain::meter::Meter;
@@ -19,12 +20,17 @@ use crate::down::DownCopy;
 
 const ATTEMPT: &str = "count what the spool holds";
 
+/// How long what is being written may take before it is counted without it.
+const TURN: Duration = Duration::from_millis(500);
+
 impl Spool {
     /// Counts what is held.
     ///
     /// # Errors
     /// When the engine fails.
     pub async fn status(&self) -> Result<SpoolStatus, SpoolError> {
+        // Behind what is being written, so that whoever did something finds it here; but not behind somebody who holds the file.
+        drop(tokio::time::timeout(TURN, self.inner.pool.acquire()).await);
         let copy = self.down();
         // All of it as it stands at one moment.
         let mut tx = self.inner.reader.begin().await.attempting(ATTEMPT)?;
