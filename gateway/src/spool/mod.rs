@@ -8,7 +8,9 @@
 //! There is a single connection, which is the single writer. Every method is cancel-safe in the sense that a dropped
 //! future leaves either all of its transaction or nothing; callers that must know which await it to its end.
 
+mod aside;
 mod capture;
+mod decided;
 mod down;
 mod error;
 mod fresh;
@@ -27,6 +29,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod types;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,13 +40,13 @@ use tokio::sync::watch;
 
 use crate::down::DownCopy;
 
+pub use decided::Decided;
 pub use down::DownError;
 pub use error::{Disposition, OLDEST_SQLITE, OpenError, SpoolError};
 pub(crate) use meters::LinkPin;
 pub use meters::Named;
 pub use open::Recovered;
 pub use registrations::{MAX_REGISTRATIONS, Registration, RegistrationError};
-pub use settle::Decided;
 pub use sittings::KeptSitting;
 pub(crate) use status::talk_traits;
 pub use types::{

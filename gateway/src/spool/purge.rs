@@ -10,9 +10,10 @@ use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
+use super::aside::evict;
+use super::decided::add_to_outbox;
 use super::error::{Attempted as _, bad_row};
 use super::row::{add, id, instant, micros};
-use super::settle::{add_to_outbox, evict};
 use super::{Counter, MAX_QUARANTINE_ROWS, Purged, SEALED_FOR, SITTINGS_KEPT_FOR, Spool, SpoolError, Swept};
 use crate::down::DownCopy;
 

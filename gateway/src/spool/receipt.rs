@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
+use super::aside::{Quarantined, evict, quarantine};
 use super::error::{Attempted as _, bad_row};
 use super::outbox::lane_state;
 use super::row::{add, id, key, meta, micros, seq_to_sql, set_meta};
-use super::settle::{Quarantined, evict, quarantine};
 use super::{Counter, MAX_QUARANTINE_ROWS, ReceiptSummary, Spool, SpoolError};
 
 const ATTEMPT: &str = "apply a receipt";

@@ -2,6 +2,7 @@
 
 use carepost_domain::id::Id;
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
@@ -84,6 +85,16 @@ pub(super) async fn next_id(conn: &mut SqliteConnection, table: &'static str) ->
         .await
         .attempting("number new rows")?;
     Ok(last.unwrap_or(0).saturating_add(1))
+}
+
+/// An id as `unhex` takes it.
+pub(super) fn hex(id: Uuid) -> String {
+    id.simple().to_string()
+}
+
+/// A list as `json_each` takes it.
+pub(super) fn list<T: Serialize>(values: &[T]) -> Result<String, SpoolError> {
+    serde_json::to_string(values).map_err(bad_row("a list"))
 }
 
 /// Keys of the key-value table.

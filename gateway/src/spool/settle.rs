@@ -1,33 +1,27 @@
 //! Settling: the transaction that gives a packet its place deletes its spool row.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use carepost_contract::limits::LIVE_WINDOW;
 use carepost_contract::v1::{Lane, WireReading};
 use carepost_domain::consent::not_before;
-use carepost_domain::id::{MemberId, ReadingId};
+use carepost_domain::id::MemberId;
 use carepost_domain::quarantine::Reason;
 use carepost_domain::time::TimeQuality;
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{FromRow, Sqlite, Transaction};
 use uuid::Uuid;
 
-use super::error::{Attempted as _, bad_row};
-use super::fresh::Fresh;
-use super::many::{Ready, Statements};
-use super::meters::{count_duplicates, count_reject, link_clock, look};
-use super::row::{add, id, instant, last_id, micros};
-use super::{
-    Counter, LinkFacts, LinkId, Looks, MAX_QUARANTINE_ROWS, NewPacket, PENDING_PAGE, PendingRow, Settled, Settlement,
-    Spool, SpoolError, SpoolRow,
-};
+use super::aside::{Quarantined, evict, quarantine};
+use super::decided::{Decided, add_to_outbox, for_outbox, meters_of};
+use super::error::Attempted as _;
+use super::meters::{count_duplicates, count_reject};
+use super::row::{add, hex, list, micros};
+use super::{MAX_QUARANTINE_ROWS, Settled, Settlement, Spool, SpoolError, SpoolRow};
 use crate::down::DownCopy;
 
 const ATTEMPT: &str = "settle packets";
-const READ: &str = "read pending packets";
 
 /// The lane of a reading: live if it was measured at most ten minutes before it was captured.
 #[must_use]
@@ -40,148 +34,7 @@ pub(crate) fn lane_of(measured_at: DateTime<Utc>, captured_at: DateTime<Utc>) ->
     }
 }
 
-/// A row of `spool` by the places of its columns, for there may be thousands: id, link, meter, characteristic, raw, context,
-/// receipt, whether the clock was trusted then, sitting, nonce, and whether the sitting is a guess.
-type Waiting = (
-    i64,
-    i64,
-    Uuid,
-    i64,
-    Vec<u8>,
-    Option<Vec<u8>>,
-    i64,
-    bool,
-    Option<Uuid>,
-    i64,
-    bool,
-);
-
-#[derive(FromRow)]
-struct Link {
-    id: i64,
-    opened_at: i64,
-    closed: bool,
-    unclean: bool,
-    records: i64,
-    clock: String,
-    skew_ms: Option<i64>,
-    skew_at: Option<i64>,
-    last_skew_ms: Option<i64>,
-    last_skew_at: Option<i64>,
-}
-
-impl Link {
-    fn into_facts(self) -> Result<(i64, LinkFacts), SpoolError> {
-        let facts = LinkFacts {
-            id: LinkId(self.id),
-            opened_at: instant(self.opened_at)?,
-            closed: self.closed,
-            unclean: self.unclean,
-            records: u32::try_from(self.records).unwrap_or(u32::MAX),
-            looks: Looks {
-                now: link_clock(&self.clock, look(self.skew_ms, self.skew_at)?)?,
-                last: look(self.last_skew_ms, self.last_skew_at)?,
-            },
-        };
-        Ok((self.id, facts))
-    }
-}
-
-fn pending_row(row: Waiting, links: &HashMap<i64, LinkFacts>) -> Result<PendingRow, SpoolError> {
-    let (row, link, meter, characteristic, raw, context_raw, received_at, clock_trusted, sitting, nonce, provisional) =
-        row;
-    Ok(PendingRow {
-        row: SpoolRow(row),
-        link: facts_of(link, links)?,
-        provisional,
-        packet: NewPacket {
-            link: LinkId(link),
-            meter: id(meter),
-            characteristic: u16::try_from(characteristic).map_err(bad_row("a packet"))?,
-            raw,
-            received_at: instant(received_at)?,
-            clock_trusted,
-            sitting: sitting.map(id),
-            nonce: nonce.cast_unsigned(),
-        },
-        context_raw,
-    })
-}
-
-fn facts_of(link: i64, links: &HashMap<i64, LinkFacts>) -> Result<LinkFacts, SpoolError> {
-    let facts = links.get(&link).copied();
-    facts.ok_or_else(|| bad_row("a packet")("its link is gone"))
-}
-
-async fn link_facts(conn: &mut SqliteConnection, links: BTreeSet<i64>) -> Result<HashMap<i64, LinkFacts>, SpoolError> {
-    let rows: Vec<Link> = sqlx::query_as(
-        "SELECT id, opened_at, closed_at IS NOT NULL AS closed, unclean, records, clock, skew_ms, skew_at, last_skew_ms,
-                last_skew_at
-         FROM links WHERE id IN (SELECT value FROM json_each($1))",
-    )
-    .bind(list(&links.into_iter().collect::<Vec<_>>())?)
-    .fetch_all(conn)
-    .await
-    .attempting(READ)?;
-    rows.into_iter().map(Link::into_facts).collect()
-}
-
 impl Spool {
-    /// Packets that wait to be settled, oldest first, at most [`PENDING_PAGE`], from behind `after`.
-    ///
-    /// # Errors
-    /// When the engine fails, or a row is not what this program writes.
-    pub async fn pending(&self, after: Option<SpoolRow>) -> Result<Vec<PendingRow>, SpoolError> {
-        if let Some(after) = after
-            && let Some(page) = self.pending_fresh(after).await?
-        {
-            return Ok(page);
-        }
-        self.pending_in_file(after).await
-    }
-
-    /// The same from what was written just now, if that is known and nothing else was written meanwhile.
-    pub(super) async fn pending_fresh(&self, after: SpoolRow) -> Result<Option<Vec<PendingRow>>, SpoolError> {
-        let fresh = &self.inner.fresh;
-        let Some((packets, count)) = fresh.take(after.0, PENDING_PAGE) else {
-            return Ok(None);
-        };
-        let links: BTreeSet<i64> = packets.iter().map(|(_, packet, _)| packet.link.0).collect();
-        let mut conn = self.inner.reader.acquire().await.attempting(READ)?;
-        let links = link_facts(&mut conn, links).await?;
-        // Such as the end of a link, which must not be seen without its last packet and context.
-        if fresh.count() != count {
-            return Ok(None);
-        }
-        let row = |(row, packet, provisional): Fresh| {
-            Ok(PendingRow {
-                row: SpoolRow(row),
-                link: facts_of(packet.link.0, &links)?,
-                provisional,
-                packet,
-                context_raw: None,
-            })
-        };
-        packets.into_iter().map(row).collect::<Result<_, _>>().map(Some)
-    }
-
-    pub(super) async fn pending_in_file(&self, after: Option<SpoolRow>) -> Result<Vec<PendingRow>, SpoolError> {
-        // Both as they stand at one moment: a link's end must not be seen without its last packet.
-        let mut tx = self.inner.reader.begin().await.attempting(READ)?;
-        let rows: Vec<Waiting> = sqlx::query_as(
-            "SELECT id, link, meter, characteristic, raw, context_raw, received_at, clock_trusted, sitting, nonce, provisional
-             FROM spool WHERE id > $1 ORDER BY id LIMIT $2",
-        )
-        .bind(after.map_or(0, |row| row.0))
-        .bind(i64::from(PENDING_PAGE))
-        .fetch_all(&mut *tx)
-        .await
-        .attempting(READ)?;
-        let links = link_facts(&mut tx, rows.iter().map(|row| row.1).collect()).await?;
-        tx.commit().await.attempting(READ)?;
-        rows.into_iter().map(|row| pending_row(row, &links)).collect()
-    }
-
     /// Settles packets, all in one transaction. `decided_with` is the revision of the copy
     /// ([`DownCopy::revision`](crate::down::DownCopy::revision)) with which the decisions were taken: if another is in
     /// force, nothing is done and the answer is `None`, so that a decision can never pass a withdrawal. The answers are in
@@ -246,117 +99,6 @@ impl Spool {
     }
 }
 
-/// Decisions about packets, made ready to be written down, because nobody else can write meanwhile.
-#[derive(Default)]
-pub struct Decided {
-    decisions: Vec<(SpoolRow, Settlement)>,
-    /// What is written of each reading among them; nothing of the others.
-    texts: Vec<String>,
-    plain: Option<Plain>,
-}
-
-impl Decided {
-    /// Makes decisions ready: about packets in their order, and about each once.
-    ///
-    /// # Errors
-    /// When a reading cannot be written as JSON.
-    pub fn new(decisions: Vec<(SpoolRow, Settlement)>) -> Result<Self, SpoolError> {
-        let mut decided = Self::default();
-        for (row, settlement) in decisions {
-            decided.push(row, settlement)?;
-        }
-        decided.make_ready()?;
-        Ok(decided)
-    }
-
-    /// Adds a decision. [`make_ready`](Self::make_ready) comes after the last.
-    pub(crate) fn push(&mut self, row: SpoolRow, settlement: Settlement) -> Result<(), SpoolError> {
-        self.texts.push(match &settlement {
-            Settlement::Outbox(reading) | Settlement::Sealed(reading) => to_text(reading)?,
-            Settlement::Quarantine { .. } | Settlement::Forget(_) => String::new(),
-        });
-        self.decisions.push((row, settlement));
-        Ok(())
-    }
-
-    pub(crate) fn make_ready(&mut self) -> Result<(), SpoolError> {
-        self.plain = Plain::of(&self.decisions, &self.texts)?;
-        Ok(())
-    }
-
-    /// The decisions.
-    #[must_use]
-    pub fn decisions(&self) -> &[(SpoolRow, Settlement)] {
-        &self.decisions
-    }
-}
-
-/// What a meter's memory is, mostly: new readings for the outbox and nothing else. They are written without being looked up
-/// and without their packets being read once more; if the file turns out to have something of them, all is taken back.
-struct Plain {
-    readings: Vec<ReadingId>,
-    /// Their meters, as `json_each` takes them.
-    meters: String,
-    delete: Ready,
-    inserts: Vec<Ready>,
-}
-
-/// What is known of a meter, and whether the first reading is in the outbox.
-#[derive(FromRow)]
-struct Ordinary {
-    last_delivered: Option<Uuid>,
-    aside: bool,
-    known: bool,
-}
-
-impl Plain {
-    /// If there are only readings for the outbox, and each once.
-    fn of(decisions: &[(SpoolRow, Settlement)], texts: &[String]) -> Result<Option<Self>, SpoolError> {
-        let readings: Option<Vec<&WireReading>> = decisions.iter().map(|(_, what)| for_outbox(what)).collect();
-        let Some(readings) = readings.filter(|readings| !readings.is_empty()) else {
-            return Ok(None);
-        };
-        let mut ids = HashSet::new();
-        if !readings.iter().all(|reading| ids.insert(reading.id)) {
-            return Ok(None);
-        }
-        let rows: Vec<i64> = decisions.iter().map(|(row, _)| row.0).collect();
-        let texts = readings.iter().copied().zip(texts.iter().map(String::as_str));
-        Ok(Some(Self {
-            meters: meters_of(&readings)?,
-            readings: readings.iter().map(|reading| reading.id).collect(),
-            delete: delete_rows(&rows)?,
-            inserts: into_outbox(&texts.collect::<Vec<_>>()),
-        }))
-    }
-
-    /// Writes them. `None` if the file has something of them already; then the transaction must be given up.
-    async fn write(self, conn: &mut SqliteConnection) -> Result<Option<Vec<Settled>>, SpoolError> {
-        let ordinary: Vec<Ordinary> = sqlx::query_as(
-            "SELECT last_delivered, EXISTS (SELECT 1 FROM quarantine WHERE quarantine.meter = unhex(value)) AS aside,
-                    EXISTS (SELECT 1 FROM outbox WHERE reading_id = $2) AS known
-             FROM json_each($1) LEFT JOIN meter_state ON meter_state.meter = unhex(value)",
-        )
-        .bind(self.meters)
-        .bind(self.readings.first().map(|first| first.uuid()))
-        .fetch_all(&mut *conn)
-        .await
-        .attempting(ATTEMPT)?;
-        let confirmed: Vec<Uuid> = ordinary.iter().filter_map(|meter| meter.last_delivered).collect();
-        if ordinary.iter().any(|meter| meter.aside || meter.known)
-            || self.readings.iter().any(|reading| confirmed.contains(&reading.uuid()))
-        {
-            return Ok(None);
-        }
-        let expected = u64::try_from(self.readings.len()).unwrap_or(u64::MAX);
-        let deleted = self.delete.execute(&mut *conn).await.attempting(ATTEMPT)?;
-        if deleted.rows_affected() != expected || insert_outbox(conn, self.inserts).await? != expected {
-            return Ok(None);
-        }
-        Ok(Some(self.readings.into_iter().map(Settled::Outbox).collect()))
-    }
-}
-
 #[derive(FromRow)]
 struct Raw {
     id: i64,
@@ -365,20 +107,6 @@ struct Raw {
     raw: Vec<u8>,
     context_raw: Option<Vec<u8>>,
     received_at: i64,
-}
-
-/// Deletes rows: by the first and the last where there is nothing between them.
-fn delete_rows(rows: &[i64]) -> Result<Ready, SpoolError> {
-    if let (Some(first), Some(last)) = (rows.first(), rows.last())
-        && rows
-            .windows(2)
-            .all(|pair| matches!(pair, [one, next] if one + 1 == *next))
-    {
-        let range = "DELETE FROM spool WHERE id BETWEEN $1 AND $2";
-        return Ok(sqlx::query(range).bind(*first).bind(*last));
-    }
-    let listed = "DELETE FROM spool WHERE id IN (SELECT value FROM json_each($1))";
-    Ok(sqlx::query(listed).bind(list(rows)?))
 }
 
 /// Deletes the rows that are decided about and gives what was in them; all in one statement, because each costs a way to
@@ -443,14 +171,6 @@ async fn settle_one<'a>(
             add(conn, *counter, 1).await?;
             Ok(Settled::Forgotten)
         }
-    }
-}
-
-/// The reading that is for the outbox, if it is one.
-fn for_outbox(settlement: &Settlement) -> Option<&WireReading> {
-    match settlement {
-        Settlement::Outbox(reading) => Some(reading),
-        Settlement::Sealed(_) | Settlement::Quarantine { .. } | Settlement::Forget(_) => None,
     }
 }
 
@@ -574,81 +294,6 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// `column1` counts the rows from 1; the rest to `column8` are the columns behind the number in the first line. One that is
-/// in the outbox already is passed over.
-static INTO_OUTBOX: LazyLock<Statements> = LazyLock::new(|| {
-    Statements::new(
-        &format!(
-            "INSERT INTO outbox (id, reading_id, member, meter, measured_at, captured_at, lane, reading)
-             SELECT {} + column1, column2, column3, column4, column5, column6, column7, column8 FROM",
-            last_id("outbox")
-        ),
-        8,
-        "WHERE true ON CONFLICT (reading_id) DO NOTHING",
-    )
-});
-
-/// Statements that add readings without a number, in their order, each with what is written of it.
-fn into_outbox(readings: &[(&WireReading, &str)]) -> Vec<Ready> {
-    let ready = |(statement, part): (&'static str, &[(&WireReading, &str)])| {
-        let mut query = sqlx::query(statement);
-        for ((reading, text), place) in part.iter().zip(1_i64..) {
-            query = query
-                .bind(place)
-                .bind(reading.id.uuid())
-                .bind(reading.member.uuid())
-                .bind(reading.meter.uuid())
-                .bind(micros(reading.time.at))
-                .bind(micros(reading.captured_at))
-                .bind(lane_of(reading.time.at, reading.captured_at).code())
-                .bind((*text).to_owned());
-        }
-        query
-    };
-    INTO_OUTBOX.over(readings).map(ready).collect()
-}
-
-/// Adds readings, and says how many of them were not there.
-async fn insert_outbox(conn: &mut SqliteConnection, inserts: Vec<Ready>) -> Result<u64, SpoolError> {
-    let mut added = 0;
-    for insert in inserts {
-        let done = insert.execute(&mut *conn).await;
-        added += done.attempting("put readings into the outbox")?.rows_affected();
-    }
-    Ok(added)
-}
-
-/// Adds readings that are known not to be there, without a number, in their order, each with what is written of it.
-pub(super) async fn add_to_outbox(
-    conn: &mut SqliteConnection,
-    readings: &[(&WireReading, &str)],
-) -> Result<(), SpoolError> {
-    let added = insert_outbox(conn, into_outbox(readings)).await?;
-    if u64::try_from(readings.len()).is_ok_and(|all| all == added) {
-        Ok(())
-    } else {
-        Err(bad_row("the outbox")(
-            "it has a reading that was looked for and not found",
-        ))
-    }
-}
-
-/// The meters of readings, as `json_each` and `unhex` take them.
-fn meters_of(readings: &[&WireReading]) -> Result<String, SpoolError> {
-    let meters: BTreeSet<Uuid> = readings.iter().map(|reading| reading.meter.uuid()).collect();
-    list(&meters.into_iter().map(hex).collect::<Vec<_>>())
-}
-
-/// An id as `unhex` takes it.
-fn hex(id: Uuid) -> String {
-    id.simple().to_string()
-}
-
-/// A list as `json_each` takes it.
-fn list<T: Serialize>(values: &[T]) -> Result<String, SpoolError> {
-    serde_json::to_string(values).map_err(bad_row("a list"))
-}
-
 async fn to_quarantine(
     conn: &mut SqliteConnection,
     raw: &Raw,
@@ -668,63 +313,4 @@ async fn to_quarantine(
         },
     )
     .await
-}
-
-/// A packet for the quarantine.
-pub(super) struct Quarantined<'a> {
-    pub(super) meter: Uuid,
-    pub(super) characteristic: i64,
-    pub(super) raw: &'a [u8],
-    pub(super) context_raw: Option<&'a [u8]>,
-    pub(super) received_at: i64,
-    pub(super) member: Option<Uuid>,
-    pub(super) reason: Reason,
-}
-
-/// Keeps a packet with its reason. A packet that is there already is counted on its row, so that a cuff that sends its
-/// memory on every link does not fill the quarantine.
-pub(super) async fn quarantine(conn: &mut SqliteConnection, packet: &Quarantined<'_>) -> Result<(), SpoolError> {
-    const ATTEMPT: &str = "quarantine a packet";
-    sqlx::query(
-        "INSERT INTO quarantine (meter, characteristic, raw, context_raw, received_at, last_at, member, reason)
-         VALUES ($1, $2, $3, $4, $5, $5, $6, $7)
-         ON CONFLICT (meter, characteristic, raw) DO UPDATE
-         SET times = times + 1, last_at = excluded.last_at, member = excluded.member, reason = excluded.reason,
-             context_raw = coalesce(excluded.context_raw, context_raw)",
-    )
-    .bind(packet.meter)
-    .bind(packet.characteristic)
-    .bind(packet.raw)
-    .bind(packet.context_raw)
-    .bind(packet.received_at)
-    .bind(packet.member)
-    .bind(packet.reason.code())
-    .execute(&mut *conn)
-    .await
-    .attempting(ATTEMPT)?;
-    Ok(())
-}
-
-/// Drops the oldest quarantine rows beyond `most`, counted.
-pub(super) async fn evict(conn: &mut SqliteConnection, most: u32) -> Result<u64, SpoolError> {
-    const ATTEMPT: &str = "bound the quarantine";
-    let evicted = sqlx::query(
-        "DELETE FROM quarantine WHERE id IN (SELECT id FROM quarantine ORDER BY last_at DESC, id DESC LIMIT -1 OFFSET $1)",
-    )
-    .bind(i64::from(most))
-    .execute(&mut *conn)
-    .await
-    .attempting(ATTEMPT)?
-    .rows_affected();
-    add(conn, Counter::QuarantineEvicted, evicted).await?;
-    Ok(evicted)
-}
-
-/// Bytes that a reading takes as JSON, mostly.
-const TEXT_BYTES: usize = 1_024;
-
-fn to_text(reading: &WireReading) -> Result<String, SpoolError> {
-    let mut text = Vec::with_capacity(TEXT_BYTES);
-    serde_json::to_writer(&mut text, reading).map_err(bad_row("a reading"))?;
-    String::from_utf8(text).map_err(bad_row("a reading"))
 }

@@ -201,7 +201,7 @@ async fn the_quarantine_counts_repeats_on_their_row_and_is_bounded() {
     }
     bench.settle().await;
     let mut tx = bench.spool.begin("test").await.unwrap();
-    assert_eq!(crate::spool::settle::evict(&mut tx, 2).await.unwrap(), 4);
+    assert_eq!(crate::spool::aside::evict(&mut tx, 2).await.unwrap(), 4);
     tx.commit().await.unwrap();
     let status = bench.status().await;
     assert_eq!(
