@@ -24,10 +24,11 @@ use crate::spool::{
     Spool, SpoolError, SpoolRow,
 };
 
-/// Messages that wait for a commit. A full queue holds the link back; the bus keeps what comes meanwhile.
-pub(crate) const QUEUE: usize = 1_024;
+/// Messages that wait for a commit: nearly a meter's whole memory, because here a value takes least. A full queue holds the link
+/// back; the bus keeps what comes meanwhile.
+pub(crate) const QUEUE: usize = 4_096;
 /// Messages that one commit takes.
-const BATCH: usize = 512;
+const BATCH: usize = 1_024;
 /// Packets of one link by which repeated ones are recognised without the spool.
 const REMEMBERED: usize = 64;
 /// Packets of one link that wait in memory for the meter's clock. Reading that takes a few seconds at most, and no cuff
@@ -79,10 +80,36 @@ pub(crate) struct CaptureTask {
     pub(crate) spool: Spool,
     pub(crate) desk: Desk,
     pub(crate) clock: Clock,
-    pub(crate) entropy: Entropy,
+    pub(crate) nonces: Nonces,
     pub(crate) trust: ClockTrust,
     pub(crate) board: Board,
     pub(crate) links: HashMap<LinkId, LinkMemory>,
+}
+
+/// Random numbers for packets. The operating system is asked for many at once, because to ask takes longer than to write a
+/// packet's other columns.
+#[derive(Debug)]
+pub(crate) struct Nonces {
+    entropy: Entropy,
+    drawn: Vec<[u8; 8]>,
+}
+
+impl Nonces {
+    pub(crate) fn new(entropy: Entropy) -> Self {
+        Self {
+            entropy,
+            drawn: Vec::new(),
+        }
+    }
+
+    fn draw(&mut self) -> u64 {
+        loop {
+            if let Some(bytes) = self.drawn.pop() {
+                return u64::from_be_bytes(bytes);
+            }
+            self.drawn.extend_from_slice(self.entropy.bytes::<512>().as_chunks().0);
+        }
+    }
 }
 
 /// What is remembered of an open link.
@@ -227,7 +254,7 @@ impl CaptureTask {
     }
 
     fn new_packet(
-        &self,
+        &mut self,
         link: LinkId,
         characteristic: u16,
         raw: Vec<u8>,
@@ -241,7 +268,7 @@ impl CaptureTask {
             received_at,
             clock_trusted: self.trust.is_trusted(),
             sitting: None,
-            nonce: u64::from_be_bytes(self.entropy.bytes()),
+            nonce: self.nonces.draw(),
         })
     }
 

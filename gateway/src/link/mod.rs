@@ -27,7 +27,7 @@ use crate::config::Bluetooth;
 use crate::sitting::Desk;
 use crate::spool::{Counter, Disposition, Spool, SpoolError};
 
-use capture::CaptureTask;
+use capture::{CaptureTask, Nonces};
 use turn::Turns;
 
 /// Everything that the link tasks use.
@@ -66,7 +66,7 @@ pub fn tasks(
         spool: parts.spool.clone(),
         desk: parts.desk.clone(),
         clock: parts.clock.clone(),
-        entropy: parts.entropy.clone(),
+        nonces: Nonces::new(parts.entropy.clone()),
         trust: parts.trust.clone(),
         board: parts.board.clone(),
         links: HashMap::new(),

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::NewPacket;
 
 /// Most packets that are kept. More wait only while nobody settles them.
-const MOST: usize = 2_048;
+const MOST: usize = 4_096;
 
 /// A packet of the file by its row, and whether its sitting is a guess. It has no context: those are joined to it by another
 /// transaction.

@@ -1,5 +1,6 @@
 //! From messages to rows, screens and nothing.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use sqlx::Connection as _;
@@ -25,7 +26,7 @@ impl Rig {
             spool: bench.spool.clone(),
             desk: bench.desk.clone(),
             clock: bench.clock.clone(),
-            entropy: bench.entropy.clone(),
+            nonces: Nonces::new(bench.entropy.clone()),
             trust: bench.trust.clone(),
             board: Board::default(),
             links: HashMap::new(),
@@ -524,4 +525,11 @@ async fn who_sits_down_while_a_link_is_being_made_casts_doubt_on_what_the_one_be
     rig.hear(link, raw).await;
     assert_eq!(rig.status().await.spooled, 0);
     assert_eq!(rig.counted(Counter::OutsideSitting).await, 1);
+}
+
+#[test]
+fn no_packet_gets_the_nonce_of_another() {
+    let mut nonces = Nonces::new(Entropy::seeded(1));
+    let drawn: HashSet<u64> = (0..1_000).map(|_| nonces.draw()).collect();
+    assert_eq!(drawn.len(), 1_000);
 }

@@ -23,8 +23,9 @@ struct UnderWay {
     durable: oneshot::Receiver<()>,
 }
 
-/// How many such may be under way: while one is committed, the next is taken from the stream and waits for its turn.
-const AHEAD: usize = 3;
+/// How many such may be under way: while one is committed, the next are taken from the stream and wait for their turn. In the
+/// stream each value takes up a whole message of the bus.
+const AHEAD: usize = 8;
 
 impl Session {
     /// Has the conversation by which a glucose meter reports what is new.
