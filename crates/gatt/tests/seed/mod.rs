@@ -1,12 +1,10 @@
-//! Property tests run the same cases every time.
+//! What all property tests here have in common.
 
 use proptest::prelude::ProptestConfig;
-use proptest::test_runner::RngSeed;
 
-/// `cases` cases from a fixed seed; failures are shown, not stored.
+/// So many cases, drawn by `PROPTEST_RNG_SEED` (`.cargo/config.toml`); failures are shown, not stored.
 pub(crate) fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {
-        rng_seed: RngSeed::Fixed(0x2A18_2A35),
         failure_persistence: None,
         ..ProptestConfig::with_cases(cases)
     }
