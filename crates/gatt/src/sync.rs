@@ -9,7 +9,7 @@
 //! 1. Count all records. Refusal and silence are fine, the count is advisory.
 //! 2. If something is known of this meter, ask for its last record. Equal to the known one: nothing is new. Lower
 //!    sequence number, or a higher one with an older base time, or the same one with another base time: the numbering
-//!    started again, read everything.
+//!    started again, read everything. So too if more than one record came.
 //! 3. Otherwise ask for everything from the *known* sequence number on, that record included. It is the anchor: if it
 //!    does not come back as it was, the memory was cleared or the numbering started again and has already passed the
 //!    old number, which no comparison of highest numbers shows; then read everything. (Asking from the number after
@@ -20,9 +20,9 @@
 //!
 //! The high-water mark to store is the one in the [`Outcome`], and only that. Sequence numbers that did not come in one
 //! direction order nothing, a record without a date cannot be told from another of its number, and a meter that answered
-//! before it had sent what it announced has not said everything: then there is no mark and the next conversation reads
-//! everything. After a broken conversation the mark moves only if records evidently came oldest first, so that nothing
-//! older is missing.
+//! before it had sent what it announced, or before it had sent anything, has not said everything: then there is no mark and
+//! the next conversation reads everything. After a broken conversation the mark moves only if records evidently came oldest
+//! first, so that nothing older is missing.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -159,6 +159,8 @@ pub struct GlucoseSync {
     busy_retries: u8,
     /// A request that was refused for want of a subscription has been repeated.
     asked_again: bool,
+    /// A report was answered before anything of it had come: what it brings may be taken for the next one's.
+    answered_ahead: bool,
     seen: Seen,
 }
 
@@ -175,6 +177,7 @@ impl GlucoseSync {
             reset_detected: false,
             busy_retries: 0,
             asked_again: false,
+            answered_ahead: false,
             seen: Seen::default(),
         }
     }
@@ -294,6 +297,8 @@ impl GlucoseSync {
     }
 
     fn after_report(&mut self, now: Duration, question: Question, code: ResultCode) -> Vec<Action> {
+        let of_a_report = question != Question::Count && code == ResultCode::Success;
+        self.answered_ahead |= of_a_report && self.seen.measurements == 0;
         match (question, code) {
             // The end of a report that somebody else asked for.
             (Question::Count, ResultCode::Success) => Vec::new(),
@@ -321,6 +326,8 @@ impl GlucoseSync {
 
     fn after_last(&mut self, now: Duration, known: HighWater) -> Vec<Action> {
         match self.seen.last {
+            // Something else came with it: nobody knows which of them is the last.
+            Some(_) if self.seen.distinct > 1 => self.ask(now, Question::All),
             Some(_) if self.seen.known == self.seen.measurements => self.complete(Some(known)),
             Some(last) if last.sequence > known.sequence && !is_older(last, known) => {
                 self.ask(now, Question::Since(known))
@@ -393,6 +400,9 @@ impl GlucoseSync {
     /// Mark after a reading that broke off: the highest record, if oldest records evidently came first (one record
     /// has no direction) and the known one was among them where only new ones were asked for.
     fn mark_when_broken(&self) -> Option<HighWater> {
+        if self.answered_ahead {
+            return None;
+        }
         let question = match self.state {
             State::Asking(question) => question,
             State::Aborting { question, .. } => question,
@@ -445,6 +455,7 @@ impl GlucoseSync {
     }
 
     fn complete(&mut self, high_water: Option<HighWater>) -> Vec<Action> {
+        let high_water = high_water.filter(|_| !self.answered_ahead);
         self.finish(Outcome::Complete {
             delivered: self.seen.delivered(),
             announced: self.announced,

@@ -546,6 +546,63 @@ proptest! {
     }
 }
 
+/// The answer to "from the known record on" comes before all records, which then come as if they were those of the next
+/// question, in order and without the oldest.
+#[test]
+fn what_comes_behind_its_answer_is_not_taken_for_all_that_there_is() {
+    let abilities = Abilities {
+        count: false,
+        last: false,
+        ..ABLE
+    };
+    let meter = Meter {
+        records: records(0..3, 28),
+        abilities,
+    };
+    let before = Record { sequence: 1, minute: 7 };
+    let first = converse(
+        &meter,
+        Some(before.mark()),
+        Policy::default(),
+        Fault::EarlyAnswer { by: 3 },
+    );
+    assert_eq!(first.outcome.high_water(), None);
+    assert_eq!(talk(&meter, None).delivered, meter.records);
+    // A link that breaks before the second answer leaves the old mark, of a record that is not there any more.
+    let mut sync = GlucoseSync::new(Policy::default(), Some(before.mark()));
+    let mut told = |event: Event<'_>| sync.handle(Duration::ZERO, event);
+    told(Event::Start);
+    told(Event::ControlPoint(&[6, 0, 4, 2]));
+    told(Event::ControlPoint(&[6, 0, 1, 3]));
+    told(Event::ControlPoint(&[6, 0, 1, 1]));
+    told(Event::Measurement(&meter.records[1].packet()));
+    told(Event::Measurement(&meter.records[2].packet()));
+    let [Action::Finished(outcome)] = &told(Event::LinkLost)[..] else {
+        panic!("a lost link ends the conversation");
+    };
+    assert_eq!(outcome.high_water(), Some(before.mark()));
+}
+
+/// The numbering started again with the memory kept, which only the last record shows, and another comes with it.
+#[test]
+fn a_record_that_comes_with_the_last_one_does_not_hide_it() {
+    let mut kept = records(0..6, 10);
+    kept.extend(records(0..2, 50));
+    let meter = Meter {
+        records: kept,
+        abilities: ABLE,
+    };
+    let known = meter.records[3].mark();
+    // Behind the count and the last record.
+    let stray = Fault::Stray {
+        after: 2,
+        what: Stray::Record(4),
+    };
+    let talk = converse(&meter, Some(known), Policy::default(), stray);
+    let arrived: BTreeSet<Record> = talk.delivered.into_iter().collect();
+    assert!(arrived.contains(&meter.records[6]), "{arrived:?}");
+}
+
 fn records(sequences: impl IntoIterator<Item = u16>, first_minute: u32) -> Vec<Record> {
     sequences
         .into_iter()
