@@ -21,7 +21,7 @@ use carepost_gatt::weight_scale::{BmiAndHeight, WeightMeasurement, WeightUnit, W
 use carepost_gatt::{DateTime, Decimal, DecodeError, Decoded, EncodeError, MedFloat};
 use proptest::prelude::*;
 
-mod seed;
+mod cases;
 
 /// All names that `report` knows.
 const NAMES: [&str; 27] = [
@@ -109,7 +109,7 @@ fn check_value<T: std::fmt::Debug + PartialEq>(
 macro_rules! check_both {
     ($name:ident, $type:ty, $strategy:expr, $canonical:expr) => {
         proptest! {
-            #![proptest_config(seed::config(1_000))]
+            #![proptest_config(cases::config(1_000))]
             #[test]
             fn $name(bytes in packet(), value in $strategy) {
                 check_bytes(&bytes, $canonical, <$type>::decode, <$type>::encode)?;
@@ -610,7 +610,7 @@ check_both!(
 );
 
 proptest! {
-    #![proptest_config(seed::config(2_000))]
+    #![proptest_config(cases::config(2_000))]
 
     #[test]
     fn every_line_is_json(bytes in packet(), op in 0_u8..9) {

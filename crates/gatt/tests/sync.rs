@@ -13,7 +13,7 @@ use carepost_gatt::sync::{
 };
 use proptest::prelude::*;
 
-mod seed;
+mod cases;
 
 /// A record: sequence number and minute of its base time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -450,7 +450,7 @@ fn strays() -> impl Strategy<Value = Stray> {
 }
 
 proptest! {
-    #![proptest_config(seed::config(5_000))]
+    #![proptest_config(cases::config(5_000))]
 
     /// Through any number of broken conversations up to a complete one, every record of the memory arrives.
     #[test]

@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use carepost_gatt::{Calendar, DateTime, Decimal, EncodeError, MedFloat};
 use proptest::prelude::*;
 
-mod seed;
+mod cases;
 
 /// Small enough that 128-bit integers hold every product and difference.
 fn decimal() -> impl Strategy<Value = Decimal> {
@@ -28,7 +28,7 @@ fn hash(value: Decimal) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(seed::config(1_000))]
+    #![proptest_config(cases::config(1_000))]
 
     #[test]
     fn decimals_compare_by_value(a in decimal(), b in decimal(), shift in 0_u32..6) {

@@ -24,8 +24,8 @@ use crate::spool::{
     Spool, SpoolError, SpoolRow,
 };
 
-/// Messages that wait for a commit: nearly a meter's whole memory, because here a value takes least. A full queue holds the link
-/// back; the bus keeps what comes meanwhile.
+/// Messages that wait for a commit. A full queue holds the link back; the bus keeps what comes meanwhile, where a value takes up
+/// much more, and so most of a meter's memory finds room here.
 pub(crate) const QUEUE: usize = 4_096;
 /// Messages that one commit takes.
 const BATCH: usize = 1_024;
@@ -86,8 +86,8 @@ pub(crate) struct CaptureTask {
     pub(crate) links: HashMap<LinkId, LinkMemory>,
 }
 
-/// Random numbers for packets. The operating system is asked for many at once, because to ask takes longer than to write a
-/// packet's other columns.
+/// Random numbers for packets. The operating system is asked for many at once: a call for each packet was more than a hundredth
+/// of the gateway's time.
 #[derive(Debug)]
 pub(crate) struct Nonces {
     entropy: Entropy,
