@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use carepost_contract::v1::WireReading;
 use carepost_daemon::{CancellationToken, Clock};
 use carepost_domain::id::SittingId;
 use chrono::{DateTime, Utc};
@@ -11,6 +12,7 @@ use crate::attribute::{Decision, Heard, settlement};
 use crate::sitting::{Desk, Offered, ReadingState};
 use crate::spool::{
     Decided, Disposition, KeptSitting, PENDING_PAGE, PendingRow, Settled, Settlement, Spool, SpoolError, SpoolRow,
+    is_live,
 };
 
 /// Pause before a settlement that failed for want of space is tried again.
@@ -22,10 +24,11 @@ const RETRY: Duration = Duration::from_secs(1);
 /// When the spool's state is not known any more.
 pub async fn run(spool: Spool, desk: Desk, clock: Clock, soft: CancellationToken) -> anyhow::Result<()> {
     let mut changes = spool.watch_pending();
+    let mut through = None;
     loop {
         changes.borrow_and_update();
         // Not inside the select: a settlement that was begun is awaited to its end.
-        let wake = match settle_pending(&spool, &desk, &clock).await {
+        let wake = match settle_pending(&spool, &desk, &clock, &mut through).await {
             Ok(pass) => pass.again_at.map(|at| (at - clock.now()).to_std().unwrap_or_default()),
             Err(error) if error.disposition() == Disposition::Retry => {
                 tracing::warn!(error = chain(&error), "packets wait to be settled");
@@ -73,8 +76,9 @@ struct Page {
     revision: u64,
     now: DateTime<Utc>,
     decided: Decided,
-    /// For each decision, the place of its row and what the desk would show.
-    heard: Vec<(usize, Option<Heard>)>,
+    /// What the desk may show: the places of the decision and of its row, and what was heard. Of a meter's memory that is
+    /// nothing.
+    heard: Vec<(usize, usize, Heard)>,
     again_at: Option<DateTime<Utc>>,
 }
 
@@ -118,8 +122,10 @@ impl Decider<'_> {
             };
             match settlement(row, sitting, &copy, page.now) {
                 Decision::Settle { settlement, heard } => {
+                    let nth = page.decided.decisions().len();
+                    let heard = heard.filter(|_| may_be_shown(row, &settlement));
+                    page.heard.extend(heard.map(|heard| (nth, place, heard)));
                     page.decided.push(row.row, settlement)?;
-                    page.heard.push((place, heard));
                 }
                 Decision::WaitUntil(at) => page.again_at = earlier(page.again_at, Some(at)),
                 Decision::Wait => {}
@@ -132,9 +138,15 @@ impl Decider<'_> {
 
 impl Page {
     /// Where the next page begins, if there may be one.
-    fn end(&self) -> Option<SpoolRow> {
+    fn behind(&self) -> Option<SpoolRow> {
         let is_full = self.rows.len() >= usize::try_from(PENDING_PAGE).unwrap_or(usize::MAX);
         self.rows.last().filter(|_| is_full).map(|row| row.row)
+    }
+
+    /// Its last row, if none of them waits.
+    fn through(&self) -> Option<SpoolRow> {
+        let nothing_waits = self.rows.len() == self.decided.decisions().len();
+        self.rows.last().filter(|_| nothing_waits).map(|row| row.row)
     }
 
     /// Writes down what was decided. `None` if somebody withdrew or consented meanwhile.
@@ -152,19 +164,28 @@ fn earlier(one: Option<DateTime<Utc>>, other: Option<DateTime<Utc>>) -> Option<D
 
 /// One pass over everything pending. While a page is written down, the next is read and decided about: a decision depends on
 /// its own packet, its link, the sitting and the copy, and on nothing that settling another packet changes.
-pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) -> Result<Pass, SpoolError> {
+///
+/// Up to the row `through` everything is settled, and it is moved on: no packet ever comes before one that was there, and what
+/// came just now is known in memory behind a row only.
+pub(crate) async fn settle_pending(
+    spool: &Spool,
+    desk: &Desk,
+    clock: &Clock,
+    through: &mut Option<SpoolRow>,
+) -> Result<Pass, SpoolError> {
     let mut pass = Pass::default();
     let mut decider = Decider {
         spool,
         clock,
         sittings: HashMap::new(),
     };
-    let mut page = decider.page(None).await?;
+    let mut nothing_waits = true;
+    let mut page = decider.page(*through).await?;
     while let Some(mut decided) = page {
-        let end = decided.end();
+        let behind = decided.behind();
         let next = async {
-            match end {
-                Some(end) => decider.page(Some(end)).await,
+            match behind {
+                Some(behind) => decider.page(Some(behind)).await,
                 None => Ok(None),
             }
         };
@@ -176,11 +197,17 @@ pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) ->
             page = decider.page(decided.after).await?;
             continue;
         };
+        nothing_waits &= decided.through().is_some();
+        if nothing_waits {
+            *through = decided.through();
+        }
         pass.settled += u64::try_from(settled.len()).unwrap_or(u64::MAX);
         pass.again_at = earlier(pass.again_at, decided.again_at);
-        for ((settled, (_, what)), (place, heard)) in settled.iter().zip(decided.decided.decisions()).zip(decided.heard)
-        {
-            if let Some(row) = decided.rows.get(place) {
+        let decisions = decided.decided.decisions();
+        for (nth, place, heard) in decided.heard {
+            if let (Some(settled), Some((_, what)), Some(row)) =
+                (settled.get(nth), decisions.get(nth), decided.rows.get(place))
+            {
                 tell(desk, row, *settled, what, heard);
             }
         }
@@ -190,8 +217,21 @@ pub(crate) async fn settle_pending(spool: &Spool, desk: &Desk, clock: &Clock) ->
     Ok(pass)
 }
 
+/// Whether there can be a sitting in which a packet is shown: its own, or the one that goes on of whom it is.
+fn may_be_shown(row: &PendingRow, decided: &Settlement) -> bool {
+    row.packet.sitting.is_some() || live_reading(decided).is_some()
+}
+
+/// The reading that was decided to be sent, if it was measured just now.
+fn live_reading(decided: &Settlement) -> Option<&WireReading> {
+    match decided {
+        Settlement::Outbox(reading) if is_live(reading.time.at, reading.captured_at) => Some(reading),
+        _ => None,
+    }
+}
+
 /// Tells the desk what became of a packet, after it is durable.
-fn tell(desk: &Desk, row: &PendingRow, settled: Settled, decided: &Settlement, heard: Option<Heard>) {
+fn tell(desk: &Desk, row: &PendingRow, settled: Settled, decided: &Settlement, heard: Heard) {
     let state = match settled {
         Settled::Outbox(_) => ReadingState::Saved,
         // The state that is shown already says as much or more.
@@ -201,17 +241,10 @@ fn tell(desk: &Desk, row: &PendingRow, settled: Settled, decided: &Settlement, h
         Settled::Quarantined(reason) => ReadingState::Unusable(reason),
         Settled::Forgotten => ReadingState::NoConsent,
     };
-    let Some(heard) = heard else { return };
-    let sitting = match decided {
-        Settlement::Outbox(reading) => {
-            let live = crate::spool::is_live(reading.time.at, reading.captured_at);
-            row.packet
-                .sitting
-                .or_else(|| desk.current_of(reading.member).filter(|_| live))
-        }
-        _ => row.packet.sitting,
+    let going_on = || desk.current_of(live_reading(decided)?.member);
+    let Some(sitting) = row.packet.sitting.or_else(going_on) else {
+        return;
     };
-    let Some(sitting) = sitting else { return };
     desk.show(sitting, offered(heard, state));
 }
 

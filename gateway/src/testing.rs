@@ -252,6 +252,8 @@ pub(crate) struct Bench {
     pub(crate) entropy: Entropy,
     pub(crate) trust: ClockTrust,
     pub(crate) recovered: Recovered,
+    /// How far the worker has settled everything.
+    through: tokio::sync::Mutex<Option<SpoolRow>>,
 }
 
 impl Bench {
@@ -290,6 +292,7 @@ impl Bench {
             entropy,
             trust,
             recovered,
+            through: tokio::sync::Mutex::default(),
         }
     }
 
@@ -344,7 +347,10 @@ impl Bench {
 
     /// One pass of the worker, and when it wants to look again.
     pub(crate) async fn pass(&self) -> Pass {
-        settle_pending(&self.spool, &self.desk, &self.clock).await.unwrap()
+        let mut through = self.through.lock().await;
+        settle_pending(&self.spool, &self.desk, &self.clock, &mut through)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn status(&self) -> crate::spool::SpoolStatus {

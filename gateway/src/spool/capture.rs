@@ -9,9 +9,12 @@ use carepost_gatt::sync::HighWater;
 use carepost_gatt::{glucose, uuid16};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
+use super::fresh::Count;
+use super::joint::InPart;
 use super::many::{Ready, Statements};
 use super::meters::{count_duplicates, set_clock};
 use super::open::{may_lose, note_possible_gap};
@@ -92,6 +95,47 @@ impl Spool {
     /// # Errors
     /// When the engine fails; then none of the packets is durable.
     pub async fn capture(&self, items: &[Capture]) -> Result<Vec<Captured>, SpoolError> {
+        let mut packets = self.write_packets(items).await?;
+        let mut along = None;
+        if packets.nothing_else {
+            match self.take_along(&mut packets.tx).await {
+                Ok(taken) => along = taken,
+                // A page that cannot be written keeps no packet from the disk.
+                Err(InPart) => {
+                    drop(packets);
+                    packets = self.write_packets(items).await?;
+                }
+            }
+        }
+        let Packets {
+            tx,
+            fresh,
+            captured,
+            nothing_else,
+            forgot,
+        } = packets;
+        let durable = tx.commit().await.attempting(ATTEMPT);
+        match first_of_all(&captured) {
+            Some(first) if nothing_else && durable.is_ok() => {
+                let records = items.iter().filter_map(as_record);
+                self.inner.fresh.add(fresh, first, records.map(as_read));
+            }
+            // Nobody knows what the file has behind what it had.
+            _ => self.inner.fresh.forget(),
+        }
+        durable?;
+        if forgot {
+            self.scrub_is_due();
+        }
+        self.pending_changed();
+        if let Some(along) = along {
+            along.tell();
+            self.outbox_changed();
+        }
+        Ok(captured)
+    }
+
+    async fn write_packets(&self, items: &[Capture]) -> Result<Packets, SpoolError> {
         let steps = steps(items);
         let nothing_else = steps.iter().all(|step| matches!(step, Step::Records(_)));
         let mut tx = match nothing_else {
@@ -101,11 +145,12 @@ impl Spool {
         let fresh = self.inner.fresh.count();
         let mut captured = Vec::with_capacity(items.len());
         let mut tally = Tally::default();
+        let mut next = None;
         let mut forgot = false;
         for step in steps {
             let item = match step {
                 Step::Records(records) => {
-                    keep(&mut tx, records, &mut captured, &mut tally).await?;
+                    keep(&mut tx, records, &mut next, &mut captured, &mut tally).await?;
                     continue;
                 }
                 Step::Other(item) => item,
@@ -130,25 +175,14 @@ impl Spool {
                 }
             });
         }
-        let spooled = captured.iter().filter(|what| matches!(what, Captured::Spooled(_)));
-        let spooled = u64::try_from(spooled.count()).unwrap_or(u64::MAX);
         tally.write(&mut tx).await?;
-        add(&mut tx, Counter::PacketsSpooled, spooled).await?;
-        let durable = tx.commit().await.attempting(ATTEMPT);
-        match first_of_all(&captured) {
-            Some(first) if nothing_else && durable.is_ok() => {
-                let records = items.iter().filter_map(as_record);
-                self.inner.fresh.add(fresh, first, records.map(as_read));
-            }
-            // Nobody knows what the file has behind what it had.
-            _ => self.inner.fresh.forget(),
-        }
-        durable?;
-        if forgot {
-            self.scrub_is_due();
-        }
-        self.pending_changed();
-        Ok(captured)
+        Ok(Packets {
+            tx,
+            fresh,
+            captured,
+            nothing_else,
+            forgot,
+        })
     }
 
     /// Adds to a counter.
@@ -224,6 +258,18 @@ impl Spool {
     }
 }
 
+/// Packets in a transaction that is not committed yet.
+struct Packets {
+    tx: Transaction<'static, Sqlite>,
+    /// As it was when the transaction had begun.
+    fresh: Count,
+    captured: Vec<Captured>,
+    /// There are new records, and nothing else that could touch what waits.
+    nothing_else: bool,
+    /// Something that was written down earlier was dropped.
+    forgot: bool,
+}
+
 /// The row of the first packet, if all of them are new, in rows that follow each other.
 fn first_of_all(captured: &[Captured]) -> Option<i64> {
     let row = |what: &Captured| match what {
@@ -250,36 +296,37 @@ fn as_read((packet, provisional): Record<'_>) -> (NewPacket, bool) {
 /// Records that a transaction counts. Added up, because a glucose meter's whole memory is one link of one meter.
 #[derive(Debug, Default)]
 struct Tally {
-    links: BTreeMap<i64, i64>,
-    meters: BTreeMap<Uuid, i64>,
+    /// Records of each link, new packets among them, and the meter of these.
+    links: BTreeMap<i64, (i64, Option<(Uuid, i64)>)>,
 }
 
 impl Tally {
     fn link(&mut self, link: LinkId) {
-        *self.links.entry(link.0).or_default() += 1;
+        self.links.entry(link.0).or_default().0 += 1;
     }
 
     fn packet(&mut self, packet: &NewPacket) {
-        self.link(packet.link);
-        *self.meters.entry(packet.meter.uuid()).or_default() += 1;
+        let (records, packets) = self.links.entry(packet.link.0).or_default();
+        *records += 1;
+        packets.get_or_insert((packet.meter.uuid(), 0)).1 += 1;
     }
 
     async fn write(self, conn: &mut SqliteConnection) -> Result<(), SpoolError> {
-        for (link, records) in self.links {
-            sqlx::query("UPDATE links SET records = records + $2 WHERE id = $1")
-                .bind(link)
-                .bind(records)
-                .execute(&mut *conn)
-                .await
-                .attempting(ATTEMPT)?;
-        }
-        for (meter, records) in self.meters {
+        for (link, (records, packets)) in self.links {
+            let (meter, packets) = packets.unzip();
+            // All in one, for each statement costs a way to the engine's thread and back.
             sqlx::query(
-                "INSERT INTO meter_state (meter, records) VALUES ($1, $2)
-                 ON CONFLICT (meter) DO UPDATE SET records = records + excluded.records",
+                "UPDATE links SET records = records + $2 WHERE id = $1;
+                 INSERT INTO meter_state (meter, records) SELECT $3, $4 WHERE $3 IS NOT NULL
+                 ON CONFLICT (meter) DO UPDATE SET records = records + excluded.records;
+                 INSERT INTO counters (name, value) SELECT $5, $4 WHERE $3 IS NOT NULL
+                 ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
             )
-            .bind(meter)
+            .bind(link)
             .bind(records)
+            .bind(meter)
+            .bind(packets)
+            .bind(Counter::PacketsSpooled.code())
             .execute(&mut *conn)
             .await
             .attempting(ATTEMPT)?;
@@ -347,7 +394,7 @@ static KEEP: LazyLock<Statements> = LazyLock::new(|| {
         ),
         11,
         &format!(
-            "WHERE NOT EXISTS (
+            "AND NOT EXISTS (
                  SELECT 1 FROM spool
                  WHERE link = column2 AND raw = column5 AND characteristic = column4
                    AND received_at BETWEEN column7 - {within} AND column7 + {within}
@@ -375,17 +422,23 @@ fn ready(statement: &'static str, records: &[Record<'_>]) -> Ready {
     query
 }
 
-/// Writes different records down, unless they are there already, and says of each what it did.
+/// Writes different records down, unless they are there already, and says of each what it did. `known` is the number
+/// of the next row, if somebody knows it.
 async fn keep(
     conn: &mut SqliteConnection,
     (records, insert): (Vec<Record<'_>>, Ready),
+    known: &mut Option<i64>,
     captured: &mut Vec<Captured>,
     tally: &mut Tally,
 ) -> Result<(), SpoolError> {
-    let first = next_id(conn, "spool").await?;
+    let first = match known.take() {
+        Some(next) => next,
+        None => next_id(conn, "spool").await?,
+    };
     let next = first.saturating_add(i64::try_from(records.len()).unwrap_or(i64::MAX));
     let added = insert.execute(&mut *conn).await.attempting(ATTEMPT)?.rows_affected();
     if i64::try_from(added).is_ok_and(|added| first.saturating_add(added) == next) {
+        *known = Some(next);
         records.iter().for_each(|(packet, _)| tally.packet(packet));
         captured.extend((first..next).map(|row| Captured::Spooled(SpoolRow(row))));
         return Ok(());

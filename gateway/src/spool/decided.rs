@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
 use super::many::{Ready, Statements};
-use super::row::{hex, last_id, list, micros};
+use super::row::{hex, key, last_id, list, micros};
 use super::settle::lane_of;
-use super::{Settled, Settlement, SpoolError, SpoolRow};
+use super::{Settled, Settlement, SpoolError, SpoolRow, down};
 
 const ATTEMPT: &str = "settle packets";
 
@@ -21,7 +21,7 @@ const ATTEMPT: &str = "settle packets";
 #[derive(Default)]
 pub struct Decided {
     pub(super) decisions: Vec<(SpoolRow, Settlement)>,
-    /// What is written of each reading among them; nothing of the others.
+    /// What is written of each reading among them; nothing of the others. Without those that are in `plain`.
     pub(super) texts: Vec<String>,
     pub(super) plain: Option<Plain>,
 }
@@ -42,16 +42,22 @@ impl Decided {
 
     /// Adds a decision. [`make_ready`](Self::make_ready) comes after the last.
     pub(crate) fn push(&mut self, row: SpoolRow, settlement: Settlement) -> Result<(), SpoolError> {
-        self.texts.push(match &settlement {
-            Settlement::Outbox(reading) | Settlement::Sealed(reading) => to_text(reading)?,
-            Settlement::Quarantine { .. } | Settlement::Forget(_) => String::new(),
-        });
+        self.texts.push(text_of(&settlement)?);
         self.decisions.push((row, settlement));
         Ok(())
     }
 
     pub(crate) fn make_ready(&mut self) -> Result<(), SpoolError> {
-        self.plain = Plain::of(&self.decisions, &self.texts)?;
+        self.plain = Plain::of(&self.decisions, &mut self.texts)?;
+        Ok(())
+    }
+
+    /// Writes the texts again that went with a plain page, if they did.
+    pub(super) fn write_texts(&mut self) -> Result<(), SpoolError> {
+        if self.texts.is_empty() {
+            let texts = self.decisions.iter().map(|(_, settlement)| text_of(settlement));
+            self.texts = texts.collect::<Result<_, _>>()?;
+        }
         Ok(())
     }
 
@@ -72,17 +78,27 @@ pub(super) struct Plain {
     inserts: Vec<Ready>,
 }
 
-/// What is known of a meter, and whether the first reading is in the outbox.
+/// Why a page is not written as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Somebody withdrew or consented since it was decided about.
+    Outdated,
+    /// It must be settled alone, record by record: the file has something of it, or it could not be written.
+    Alone,
+}
+
+/// What is known of a meter and of the copy, and whether the first reading is in the outbox.
 #[derive(FromRow)]
 struct Ordinary {
+    revision: Option<String>,
     last_delivered: Option<Uuid>,
     aside: bool,
     known: bool,
 }
 
 impl Plain {
-    /// If there are only readings for the outbox, and each once.
-    fn of(decisions: &[(SpoolRow, Settlement)], texts: &[String]) -> Result<Option<Self>, SpoolError> {
+    /// If there are only readings for the outbox, and each once; then it has the texts.
+    fn of(decisions: &[(SpoolRow, Settlement)], texts: &mut Vec<String>) -> Result<Option<Self>, SpoolError> {
         let readings: Option<Vec<&WireReading>> = decisions.iter().map(|(_, what)| for_outbox(what)).collect();
         let Some(readings) = readings.filter(|readings| !readings.is_empty()) else {
             return Ok(None);
@@ -92,33 +108,44 @@ impl Plain {
             return Ok(None);
         }
         let rows: Vec<i64> = decisions.iter().map(|(row, _)| row.0).collect();
-        let texts = readings.iter().copied().zip(texts.iter().map(String::as_str));
         Ok(Some(Self {
             meters: meters_of(&readings)?,
-            readings: readings.iter().map(|reading| reading.id).collect(),
             delete: delete_rows(&rows)?,
-            inserts: into_outbox(&texts.collect::<Vec<_>>()),
+            readings: readings.iter().map(|reading| reading.id).collect(),
+            inserts: into_outbox(readings.into_iter().zip(std::mem::take(texts)).collect()),
         }))
+    }
+
+    /// Why it may not be written, if it may not; nothing is written here.
+    pub(super) async fn refusal(
+        &self,
+        conn: &mut SqliteConnection,
+        decided_with: u64,
+    ) -> Result<Option<Refusal>, SpoolError> {
+        let ordinary: Vec<Ordinary> = sqlx::query_as(
+            "SELECT (SELECT value FROM meta WHERE key = $3) AS revision, last_delivered,
+                    EXISTS (SELECT 1 FROM quarantine WHERE quarantine.meter = unhex(value)) AS aside,
+                    EXISTS (SELECT 1 FROM outbox WHERE reading_id = $2) AS known
+             FROM json_each($1) LEFT JOIN meter_state ON meter_state.meter = unhex(value)",
+        )
+        .bind(self.meters.clone())
+        .bind(self.readings.first().map(|first| first.uuid()))
+        .bind(key::DOWN_REVISION)
+        .fetch_all(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?;
+        let in_force = |meter: &Ordinary| down::as_revision(meter.revision.as_deref()) == decided_with;
+        if !ordinary.iter().all(in_force) {
+            return Ok(Some(Refusal::Outdated));
+        }
+        let confirmed: Vec<Uuid> = ordinary.iter().filter_map(|meter| meter.last_delivered).collect();
+        let known = ordinary.iter().any(|meter| meter.aside || meter.known)
+            || self.readings.iter().any(|reading| confirmed.contains(&reading.uuid()));
+        Ok(known.then_some(Refusal::Alone))
     }
 
     /// Writes them. `None` if the file has something of them already; then the transaction must be given up.
     pub(super) async fn write(self, conn: &mut SqliteConnection) -> Result<Option<Vec<Settled>>, SpoolError> {
-        let ordinary: Vec<Ordinary> = sqlx::query_as(
-            "SELECT last_delivered, EXISTS (SELECT 1 FROM quarantine WHERE quarantine.meter = unhex(value)) AS aside,
-                    EXISTS (SELECT 1 FROM outbox WHERE reading_id = $2) AS known
-             FROM json_each($1) LEFT JOIN meter_state ON meter_state.meter = unhex(value)",
-        )
-        .bind(self.meters)
-        .bind(self.readings.first().map(|first| first.uuid()))
-        .fetch_all(&mut *conn)
-        .await
-        .attempting(ATTEMPT)?;
-        let confirmed: Vec<Uuid> = ordinary.iter().filter_map(|meter| meter.last_delivered).collect();
-        if ordinary.iter().any(|meter| meter.aside || meter.known)
-            || self.readings.iter().any(|reading| confirmed.contains(&reading.uuid()))
-        {
-            return Ok(None);
-        }
         let expected = u64::try_from(self.readings.len()).unwrap_or(u64::MAX);
         let deleted = self.delete.execute(&mut *conn).await.attempting(ATTEMPT)?;
         if deleted.rows_affected() != expected || insert_outbox(conn, self.inserts).await? != expected {
@@ -160,15 +187,17 @@ static INTO_OUTBOX: LazyLock<Statements> = LazyLock::new(|| {
             last_id("outbox")
         ),
         8,
-        "WHERE true ON CONFLICT (reading_id) DO NOTHING",
+        "ON CONFLICT (reading_id) DO NOTHING",
     )
 });
 
 /// Statements that add readings without a number, in their order, each with what is written of it.
-fn into_outbox(readings: &[(&WireReading, &str)]) -> Vec<Ready> {
-    let ready = |(statement, part): (&'static str, &[(&WireReading, &str)])| {
+fn into_outbox(readings: Vec<(&WireReading, String)>) -> Vec<Ready> {
+    let parts = INTO_OUTBOX.parts(readings.len());
+    let mut readings = readings.into_iter();
+    let ready = |(statement, rows)| {
         let mut query = sqlx::query(statement);
-        for ((reading, text), place) in part.iter().zip(1_i64..) {
+        for ((reading, text), place) in readings.by_ref().take(rows).zip(1_i64..) {
             query = query
                 .bind(place)
                 .bind(reading.id.uuid())
@@ -177,11 +206,11 @@ fn into_outbox(readings: &[(&WireReading, &str)]) -> Vec<Ready> {
                 .bind(micros(reading.time.at))
                 .bind(micros(reading.captured_at))
                 .bind(lane_of(reading.time.at, reading.captured_at).code())
-                .bind((*text).to_owned());
+                .bind(text);
         }
         query
     };
-    INTO_OUTBOX.over(readings).map(ready).collect()
+    parts.map(ready).collect()
 }
 
 /// Adds readings, and says how many of them were not there.
@@ -197,10 +226,11 @@ async fn insert_outbox(conn: &mut SqliteConnection, inserts: Vec<Ready>) -> Resu
 /// Adds readings that are known not to be there, without a number, in their order, each with what is written of it.
 pub(super) async fn add_to_outbox(
     conn: &mut SqliteConnection,
-    readings: &[(&WireReading, &str)],
+    readings: Vec<(&WireReading, String)>,
 ) -> Result<(), SpoolError> {
+    let all = readings.len();
     let added = insert_outbox(conn, into_outbox(readings)).await?;
-    if u64::try_from(readings.len()).is_ok_and(|all| all == added) {
+    if u64::try_from(all).is_ok_and(|all| all == added) {
         Ok(())
     } else {
         Err(bad_row("the outbox")(
@@ -217,6 +247,14 @@ pub(super) fn meters_of(readings: &[&WireReading]) -> Result<String, SpoolError>
 
 /// Bytes that a reading takes as JSON, mostly.
 const TEXT_BYTES: usize = 1_024;
+
+/// What is written of a decision's reading; nothing without one.
+fn text_of(settlement: &Settlement) -> Result<String, SpoolError> {
+    match settlement {
+        Settlement::Outbox(reading) | Settlement::Sealed(reading) => to_text(reading),
+        Settlement::Quarantine { .. } | Settlement::Forget(_) => Ok(String::new()),
+    }
+}
 
 fn to_text(reading: &WireReading) -> Result<String, SpoolError> {
     let mut text = Vec::with_capacity(TEXT_BYTES);

@@ -168,10 +168,12 @@ fn same_set<T: PartialEq>(a: &[T], b: &[T]) -> bool {
 
 /// The revision of the copy in force, inside the caller's transaction.
 pub(super) async fn revision(conn: &mut SqliteConnection) -> Result<u64, SpoolError> {
-    Ok(meta(conn, key::DOWN_REVISION)
-        .await?
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0))
+    Ok(as_revision(meta(conn, key::DOWN_REVISION).await?.as_deref()))
+}
+
+/// The same from how it is written.
+pub(super) fn as_revision(text: Option<&str>) -> u64 {
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 async fn write_rows(

@@ -1,9 +1,10 @@
 //! The gateway's durable memory: one SQLite file that holds raw packets until they are settled and readings until the
 //! server's receipt.
 //!
-//! One public method is one use case and one transaction; no caller sees a connection or SQL. What a method has
-//! returned `Ok` for survives a power cut (WAL with `synchronous = FULL`). What is forgotten is overwritten
-//! (`secure_delete`) and the write-ahead log is emptied behind it, so that nothing of it is left in the files.
+//! One public method is one use case and one transaction, but that a settlement may share a capture's (`joint`); no caller
+//! sees a connection or SQL. What a method has returned `Ok` for survives a power cut (WAL with `synchronous = FULL`). What
+//! is forgotten is overwritten (`secure_delete`) and the write-ahead log is emptied behind it, so that nothing of it is
+//! left in the files.
 //!
 //! There is a single connection, which is the single writer. Every method is cancel-safe in the sense that a dropped
 //! future leaves either all of its transaction or nothing; callers that must know which await it to its end.
@@ -14,6 +15,7 @@ mod decided;
 mod down;
 mod error;
 mod fresh;
+mod joint;
 mod many;
 mod meters;
 mod open;
@@ -65,8 +67,8 @@ pub const SEALED_FOR: chrono::TimeDelta = chrono::TimeDelta::hours(72);
 pub const MAX_QUARANTINE_ROWS: u32 = 10_000;
 /// Ended sittings are kept this long, for records that a shared meter sends late.
 pub const SITTINGS_KEPT_FOR: chrono::TimeDelta = chrono::TimeDelta::days(7);
-/// Pending rows that are read at once.
-pub const PENDING_PAGE: u32 = 512;
+/// Pending rows that are read at once: with more of them, a meter's memory is settled hardly faster and takes up more.
+pub const PENDING_PAGE: u32 = 768;
 
 pub(crate) fn is_live(measured_at: chrono::DateTime<chrono::Utc>, captured_at: chrono::DateTime<chrono::Utc>) -> bool {
     settle::lane_of(measured_at, captured_at) == carepost_contract::v1::Lane::Live
@@ -87,6 +89,8 @@ struct Inner {
     path: PathBuf,
     /// What was written just now, of what waits.
     fresh: fresh::FreshPackets,
+    /// What is decided, for the next capture to take along.
+    joint: joint::Joint,
     down: watch::Sender<Arc<DownCopy>>,
     pending_changes: watch::Sender<u64>,
     outbox_changes: watch::Sender<u64>,

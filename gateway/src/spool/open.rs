@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::error::Attempted as _;
 use super::fresh::FreshPackets;
+use super::joint::Joint;
 use super::meters::Pins;
 use super::row::{add, id, micros};
 use super::schema::LAYOUTS;
@@ -84,6 +85,7 @@ impl Spool {
                 reader,
                 path,
                 fresh: FreshPackets::default(),
+                joint: Joint::default(),
                 down: watch::channel(Arc::new(copy)).0,
                 pending_changes: watch::channel(0).0,
                 outbox_changes: watch::channel(0).0,
@@ -299,6 +301,8 @@ async fn connect(options: SqliteConnectOptions, path: &Path) -> Result<sqlx::Sql
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
+        // A file is always there; asking costs a way to the engine's thread and back.
+        .test_before_acquire(false)
         .connect_with(options)
         .await
         .map_err(|source| OpenError::Open {

@@ -175,7 +175,7 @@ async fn purge_sealed(
                 .await
                 .attempting(ATTEMPT)?;
             if known.is_none() {
-                add_to_outbox(conn, &[(&reading, &text)]).await?;
+                add_to_outbox(conn, vec![(&reading, text)]).await?;
             }
             purged.released += 1;
         } else if withdrew && !copy.consents(member, now) {

@@ -9,12 +9,12 @@ use carepost_domain::id::MemberId;
 use carepost_domain::quarantine::Reason;
 use carepost_domain::time::TimeQuality;
 use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{FromRow, Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::aside::{Quarantined, evict, quarantine};
-use super::decided::{Decided, add_to_outbox, for_outbox, meters_of};
+use super::decided::{Decided, Refusal, add_to_outbox, for_outbox, meters_of};
 use super::error::Attempted as _;
 use super::meters::{count_duplicates, count_reject};
 use super::row::{add, hex, list, micros};
@@ -48,27 +48,25 @@ impl Spool {
         decided: &mut Decided,
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<Settled>>, SpoolError> {
-        let Some(mut tx) = self.begin_with(decided_with).await? else {
-            return Ok(None);
-        };
         if let Some(plain) = decided.plain.take() {
-            if let Some(settled) = plain.write(&mut tx).await? {
-                tx.commit().await.attempting(ATTEMPT)?;
-                self.outbox_changed();
-                return Ok(Some(settled));
+            match self.settle_plain(decided_with, plain).await? {
+                Ok(settled) => return Ok(Some(settled)),
+                Err(Refusal::Outdated) => return Ok(None),
+                Err(Refusal::Alone) => {}
             }
-            tx.rollback().await.attempting(ATTEMPT)?;
-            let Some(again) = self.begin_with(decided_with).await? else {
-                return Ok(None);
-            };
-            tx = again;
         }
+        decided.write_texts()?;
+        let mut tx = self.begin_at_the_end(ATTEMPT).await?;
+        if super::down::revision(&mut tx).await? != decided_with {
+            return Ok(None);
+        }
+        let texts = std::mem::take(&mut decided.texts);
         let decisions = &decided.decisions;
         let copy = self.down();
         let mut settled = Vec::with_capacity(decisions.len());
         let mut outgoing = Outgoing::load(&mut tx, decisions).await?;
         let mut rows = take_rows(&mut tx, decisions).await?;
-        for ((row, settlement), text) in decisions.iter().zip(&decided.texts) {
+        for ((row, settlement), text) in decisions.iter().zip(texts) {
             settled.push(match rows.remove(row) {
                 Some(raw) => settle_one(&mut tx, raw, settlement, text, &mut outgoing, &copy, now).await?,
                 None => Settled::Gone,
@@ -89,13 +87,6 @@ impl Spool {
             self.scrub_is_due();
         }
         Ok(Some(settled))
-    }
-
-    /// A transaction, if this revision of the copy is in force.
-    async fn begin_with(&self, revision: u64) -> Result<Option<Transaction<'static, Sqlite>>, SpoolError> {
-        let mut tx = self.begin_at_the_end(ATTEMPT).await?;
-        let in_force = super::down::revision(&mut tx).await? == revision;
-        Ok(in_force.then_some(tx))
     }
 }
 
@@ -131,7 +122,7 @@ async fn settle_one<'a>(
     conn: &mut SqliteConnection,
     raw: Raw,
     settlement: &'a Settlement,
-    text: &'a str,
+    text: String,
     outgoing: &mut Outgoing<'a>,
     copy: &DownCopy,
     now: DateTime<Utc>,
@@ -177,7 +168,7 @@ async fn settle_one<'a>(
 /// A reading that is to be put into the outbox, as it is written, and the packet that it was.
 struct Parcel<'a> {
     reading: &'a WireReading,
-    text: &'a str,
+    text: String,
     raw: Raw,
 }
 
@@ -244,7 +235,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Takes a reading, which is not another member's.
-    fn put(&mut self, reading: &'a WireReading, text: &'a str, raw: Raw) -> Settled {
+    fn put(&mut self, reading: &'a WireReading, text: String, raw: Raw) -> Settled {
         if self.is_confirmed(reading) || self.holders.contains_key(&reading.id.uuid()) {
             *self.duplicates.entry(reading.meter.uuid()).or_default() += 1;
             return Settled::Known(reading.id);
@@ -272,9 +263,9 @@ impl<'a> Outgoing<'a> {
         for (meter, times) in std::mem::take(&mut self.duplicates) {
             count_duplicates(conn, meter, times).await?;
         }
-        let new = std::mem::take(&mut self.new);
-        let readings: Vec<_> = new.iter().map(|new| (new.reading, new.text)).collect();
-        add_to_outbox(conn, &readings).await?;
+        let mut new = std::mem::take(&mut self.new);
+        let readings = new.iter_mut().map(|new| (new.reading, std::mem::take(&mut new.text)));
+        add_to_outbox(conn, readings.collect()).await?;
         let told_apart = new
             .iter()
             .filter(|new| new.reading.time.quality != TimeQuality::ReceivedTimeUsed)

@@ -6,6 +6,7 @@ mod contexts;
 mod delivery;
 mod fresh;
 mod interleavings;
+mod joint;
 mod links;
 mod packets;
 mod registrations;

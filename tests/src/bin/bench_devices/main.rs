@@ -103,12 +103,13 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
     if cfg!(debug_assertions) {
         say("this is a debug build: the numbers say nothing about what is shipped");
     }
+    let before = Processors::now();
     say(machine());
     let mut verdicts = Verdicts { all_met: true };
     throughput::measure(arguments.meters, &mut verdicts).await?;
     latency::measure(arguments.indications, &mut verdicts).await?;
     day::measure(arguments.records, arguments.links, &mut verdicts).await?;
-    say(machine());
+    say(format!("{}, {}", machine(), Processors::now().since(&before)));
     Ok(verdicts.all_met)
 }
 
@@ -118,6 +119,40 @@ fn machine() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default();
     format!("machine: {cores} cores, load {load} over the last minute")
+}
+
+/// What the processors did since they were started, in ticks. On a virtual machine, others may have had them meanwhile.
+#[derive(Debug, Default)]
+struct Processors {
+    all: u64,
+    stolen: u64,
+}
+
+impl Processors {
+    fn now() -> Self {
+        Self::read(&std::fs::read_to_string("/proc/stat").unwrap_or_default())
+    }
+
+    /// By the first line of `/proc/stat` (proc_stat(5)): user, nice, system, idle, iowait, irq, softirq, steal; what follows is
+    /// counted in the first two already.
+    fn read(text: &str) -> Self {
+        let line = text.lines().next().unwrap_or_default();
+        let ticks = line
+            .split_whitespace()
+            .skip(1)
+            .map_while(|word| word.parse::<u64>().ok());
+        let ticks: Vec<u64> = ticks.take(8).collect();
+        Self {
+            all: ticks.iter().sum(),
+            stolen: ticks.get(7).copied().unwrap_or_default(),
+        }
+    }
+
+    fn since(&self, before: &Self) -> String {
+        let all = self.all.saturating_sub(before.all).max(1);
+        let stolen = self.stolen.saturating_sub(before.stolen);
+        format!("{}% of its processors' time taken away by the host", stolen * 100 / all)
+    }
 }
 
 /// A world with these meters, one member who consents to everything, and the gateway's file opened for reading.
@@ -174,4 +209,24 @@ impl Scene {
 
 fn mib(kib: u64) -> String {
     format!("{}.{} MiB", kib / 1024, (kib % 1024) * 10 / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_takes_away_is_told() {
+        let before = Processors::read("cpu  100 0 50 800 10 0 5 20 7 0\ncpu0 1 2 3\n");
+        assert_eq!((before.all, before.stolen), (985, 20));
+        let after = Processors::read("cpu  150 0 50 800 10 0 5 70 7 0\n");
+        assert_eq!(
+            after.since(&before),
+            "50% of its processors' time taken away by the host"
+        );
+        assert_eq!(
+            Processors::read("").since(&before),
+            "0% of its processors' time taken away by the host"
+        );
+    }
 }
