@@ -96,17 +96,41 @@ impl Spool {
     /// When the engine fails; then none of the packets is durable.
     pub async fn capture(&self, items: &[Capture]) -> Result<Vec<Captured>, SpoolError> {
         let mut packets = self.write_packets(items).await?;
-        let mut along = None;
         if packets.nothing_else {
             match self.take_along(&mut packets.tx).await {
-                Ok(taken) => along = taken,
-                // A page that cannot be written keeps no packet from the disk.
-                Err(InPart) => {
+                Ok(None) => {}
+                Ok(Some(along)) => match self.commit(packets, items).await {
+                    Ok(captured) => {
+                        along.tell();
+                        self.outbox_changed();
+                        return Ok(captured);
+                    }
+                    // Without the page there may be room.
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "packets and a page of readings cannot be written together"
+                        );
+                        packets = self.write_packets(items).await?;
+                    }
+                },
+                Err(InPart(error)) => {
+                    if let Some(error) = error {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "a page of readings cannot be written with packets"
+                        );
+                    }
                     drop(packets);
                     packets = self.write_packets(items).await?;
                 }
             }
         }
+        self.commit(packets, items).await
+    }
+
+    /// Makes packets durable that are written.
+    async fn commit(&self, packets: Packets, items: &[Capture]) -> Result<Vec<Captured>, SpoolError> {
         let Packets {
             tx,
             fresh,
@@ -128,10 +152,6 @@ impl Spool {
             self.scrub_is_due();
         }
         self.pending_changed();
-        if let Some(along) = along {
-            along.tell();
-            self.outbox_changed();
-        }
         Ok(captured)
     }
 
@@ -296,23 +316,29 @@ fn as_read((packet, provisional): Record<'_>) -> (NewPacket, bool) {
 /// Records that a transaction counts. Added up, because a glucose meter's whole memory is one link of one meter.
 #[derive(Debug, Default)]
 struct Tally {
-    /// Records of each link, new packets among them, and the meter of these.
-    links: BTreeMap<i64, (i64, Option<(Uuid, i64)>)>,
+    links: BTreeMap<i64, OfLink>,
+}
+
+#[derive(Debug, Default)]
+struct OfLink {
+    records: i64,
+    /// New packets among them, and whose.
+    packets: Option<(Uuid, i64)>,
 }
 
 impl Tally {
     fn link(&mut self, link: LinkId) {
-        self.links.entry(link.0).or_default().0 += 1;
+        self.links.entry(link.0).or_default().records += 1;
     }
 
     fn packet(&mut self, packet: &NewPacket) {
-        let (records, packets) = self.links.entry(packet.link.0).or_default();
-        *records += 1;
-        packets.get_or_insert((packet.meter.uuid(), 0)).1 += 1;
+        let of_link = self.links.entry(packet.link.0).or_default();
+        of_link.records += 1;
+        of_link.packets.get_or_insert((packet.meter.uuid(), 0)).1 += 1;
     }
 
     async fn write(self, conn: &mut SqliteConnection) -> Result<(), SpoolError> {
-        for (link, (records, packets)) in self.links {
+        for (link, OfLink { records, packets }) in self.links {
             let (meter, packets) = packets.unzip();
             // All in one, for each statement costs a way to the engine's thread and back.
             sqlx::query(

@@ -73,9 +73,15 @@ impl Along {
     }
 }
 
-/// A transaction has a part of a page and must be given up.
+/// A transaction may have a part of a page and must be given up; with the engine's error, if there was one.
 #[derive(Debug)]
-pub(super) struct InPart;
+pub(super) struct InPart(pub(super) Option<SpoolError>);
+
+impl From<SpoolError> for InPart {
+    fn from(error: SpoolError) -> Self {
+        Self(Some(error))
+    }
+}
 
 impl Spool {
     #[cfg(test)]
@@ -95,14 +101,13 @@ impl Spool {
         else {
             return Ok(None);
         };
-        // An error is met again by whoever settles the page alone, or by the packets, and said there.
-        match plain.refusal(conn, decided_with).await.map_err(|_| InPart)? {
+        match plain.refusal(conn, decided_with).await? {
             Some(refusal) => {
                 done.send(Err(refusal)).ok();
                 Ok(None)
             }
             None => {
-                let settled = plain.write(conn).await.ok().flatten().ok_or(InPart)?;
+                let settled = plain.write(conn).await?.ok_or(InPart(None))?;
                 Ok(Some(Along { settled, done }))
             }
         }
@@ -118,7 +123,7 @@ impl Spool {
         })));
         let offer = Offer(Arc::clone(&place));
         *self.inner.joint.newest() = place;
-        // A capture that failed with it drops it, and has said why where that is heard.
+        // A capture that failed with it drops it, and has said why.
         let alone = Ok(Err(Refusal::Alone));
         // Both are cancel-safe.
         let mut conn = tokio::select! {

@@ -11,7 +11,7 @@ use carepost_domain::id::MeterId;
 use carepost_domain::meter::MeterKind;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row as _, Transaction};
+use sqlx::{Connection as _, Row as _, Transaction};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -303,12 +303,23 @@ async fn connect(options: SqliteConnectOptions, path: &Path) -> Result<sqlx::Sql
         .max_lifetime(None)
         // A file is always there; asking costs a way to the engine's thread and back.
         .test_before_acquire(false)
+        .after_release(|conn, _| Box::pin(is_at_rest(conn)))
         .connect_with(options)
         .await
         .map_err(|source| OpenError::Open {
             path: path.to_owned(),
             source,
         })
+}
+
+/// Whether a connection can be used again. When the disk is full, the engine takes back a transaction by itself, which the driver
+/// does not notice: on that connection it would begin none any more.
+async fn is_at_rest(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if conn.is_in_transaction() {
+        // A transaction that was dropped is taken back before this is answered.
+        conn.ping().await?;
+    }
+    Ok(!conn.is_in_transaction())
 }
 
 /// Reads the layout's own facts, for `status` on a file that no daemon holds.

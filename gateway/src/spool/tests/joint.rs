@@ -125,6 +125,38 @@ async fn a_page_that_is_not_as_it_was_keeps_no_packet_from_the_disk() {
 }
 
 #[tokio::test]
+async fn a_page_for_which_there_is_no_room_keeps_no_packet_from_the_disk() {
+    let bench = Bench::new().await;
+    let link = bench.link(&glucose_meter()).await;
+    bench.spool.capture(&records(link, 0..300)).await.unwrap();
+    let mut page = decide(&bench).await;
+    let revision = bench.spool.down().revision();
+    // Some pages are free, which is room for packets but not for readings.
+    let none = "PRAGMA max_page_count = 1";
+    sqlx::query(none).execute(&bench.spool.inner.pool).await.unwrap();
+    let (captured, settled) = both(
+        &bench,
+        &records(link, 300..301),
+        bench.spool.settle(revision, &mut page, noon()),
+    )
+    .await;
+    assert!(
+        matches!(captured[..], [Captured::Spooled(SpoolRow(301))]),
+        "{captured:?}"
+    );
+    // Alone, it was settled over a connection without the limit, or found no room either; then it is settled later.
+    if let Err(error) = settled {
+        assert!(error.is_disk_full(), "{error:?}");
+    }
+    sqlx::query("PRAGMA max_page_count = 1000000")
+        .execute(&bench.spool.inner.pool)
+        .await
+        .unwrap();
+    bench.settle().await;
+    assert_eq!((bench.status().await.spooled, bench.outbox().await.len()), (0, 301));
+}
+
+#[tokio::test]
 async fn a_page_that_was_decided_before_a_withdrawal_goes_with_nothing() {
     let bench = Bench::new().await;
     let link = bench.link(&glucose_meter()).await;

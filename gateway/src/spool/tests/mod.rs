@@ -5,6 +5,7 @@ mod consent;
 mod contexts;
 mod delivery;
 mod fresh;
+mod full;
 mod interleavings;
 mod joint;
 mod links;
