@@ -96,36 +96,32 @@ impl Spool {
     /// When the engine fails; then none of the packets is durable.
     pub async fn capture(&self, items: &[Capture]) -> Result<Vec<Captured>, SpoolError> {
         let mut packets = self.write_packets(items).await?;
-        if packets.nothing_else {
-            match self.take_along(&mut packets.tx).await {
-                Ok(None) => {}
-                Ok(Some(along)) => match self.commit(packets, items).await {
-                    Ok(captured) => {
-                        along.tell();
-                        self.outbox_changed();
-                        return Ok(captured);
-                    }
-                    // Without the page there may be room.
-                    Err(error) => {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "packets and a page of readings cannot be written together"
-                        );
-                        packets = self.write_packets(items).await?;
-                    }
-                },
-                Err(InPart(error)) => {
-                    if let Some(error) = error {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "a page of readings cannot be written with packets"
-                        );
-                    }
-                    drop(packets);
-                    packets = self.write_packets(items).await?;
-                }
-            }
+        if !packets.nothing_else {
+            return self.commit(packets, items).await;
         }
+        let failed = match self.take_along(&mut packets.tx).await {
+            Ok(None) => return self.commit(packets, items).await,
+            Ok(Some(along)) => match self.commit(packets, items).await {
+                Ok(captured) => {
+                    along.tell();
+                    self.outbox_changed();
+                    return Ok(captured);
+                }
+                Err(error) => Some(error),
+            },
+            Err(InPart(error)) => {
+                drop(packets);
+                error
+            }
+        };
+        if let Some(error) = failed {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a page of readings cannot be written with packets"
+            );
+        }
+        // Without the page there may be room.
+        let packets = self.write_packets(items).await?;
         self.commit(packets, items).await
     }
 

@@ -5,22 +5,6 @@ use carepost_gatt::uuid16;
 use crate::spool::{Capture, Captured, Disposition, Named, SpoolRow};
 use crate::testing::*;
 
-/// To the engine, a file that may not grow is a full disk.
-async fn fill(bench: &Bench) {
-    let limit = sqlx::query("PRAGMA max_page_count = 1")
-        .execute(&bench.spool.inner.pool)
-        .await;
-    limit.unwrap();
-}
-
-/// A connection that was given up has taken the limit with it.
-async fn make_room(bench: &Bench) {
-    let limit = sqlx::query("PRAGMA max_page_count = 1000000")
-        .execute(&bench.spool.inner.pool)
-        .await;
-    limit.unwrap();
-}
-
 /// Different records, each of so many bytes that few of them fill a page.
 fn large(link: crate::spool::LinkId, numbers: std::ops::Range<u16>) -> Vec<Capture> {
     let record = |number: u16| {
@@ -39,7 +23,7 @@ async fn what_found_no_room_is_captured_when_there_is_some() {
     for together in [1, 2, 100] {
         let bench = Bench::new().await;
         let link = bench.link(&glucose_meter()).await;
-        fill(&bench).await;
+        bench.limit_to_pages(1).await;
         let mut captured = 0;
         let error = loop {
             match bench.spool.capture(&large(link, captured..captured + together)).await {
@@ -50,11 +34,11 @@ async fn what_found_no_room_is_captured_when_there_is_some() {
         assert!(error.is_disk_full(), "{error:?}");
         // As often as it is tried.
         for _ in 0..3 {
-            fill(&bench).await;
+            bench.limit_to_pages(1).await;
             let again = bench.spool.capture(&large(link, captured..captured + 100)).await;
             assert_eq!(again.unwrap_err().disposition(), Disposition::Retry);
         }
-        make_room(&bench).await;
+        bench.limit_to_pages(1_000_000).await;
         let last = bench
             .spool
             .capture(&large(link, captured..captured + together))
@@ -81,13 +65,13 @@ async fn a_transaction_that_the_engine_took_back_is_not_the_last() {
         ..Named::default()
     };
     for _ in 0..3 {
-        fill(&bench).await;
+        bench.limit_to_pages(1).await;
         // A single row: there is no statement to be taken back but the whole transaction.
         let error = bench.spool.set_named(meter.id, &named).await.unwrap_err();
         assert!(error.is_disk_full(), "{error:?}");
         assert_eq!(error.disposition(), Disposition::Retry);
     }
-    make_room(&bench).await;
+    bench.limit_to_pages(1_000_000).await;
     bench.spool.set_named(meter.id, &named).await.unwrap();
     let captured = bench.spool.capture(&large(link, 0..3)).await.unwrap();
     assert_eq!(captured.len(), 3);

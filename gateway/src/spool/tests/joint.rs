@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use crate::attribute::{Decision, settlement};
-use crate::spool::{Capture, Captured, Decided, LinkId, Settled, SpoolRow};
+use crate::spool::{Capture, Captured, Decided, LinkId, Settled, SpoolError, SpoolRow};
 use crate::testing::*;
 
 fn records(link: LinkId, numbers: impl IntoIterator<Item = u16>) -> Vec<Capture> {
@@ -17,8 +17,8 @@ fn records(link: LinkId, numbers: impl IntoIterator<Item = u16>) -> Vec<Capture>
     numbers.into_iter().map(record).collect()
 }
 
-/// Decides about everything that waits.
-async fn decide(bench: &Bench) -> Decided {
+/// Decides about everything that waits, by the copy of this revision.
+async fn decide(bench: &Bench) -> (u64, Decided) {
     let copy = bench.spool.down();
     let mut decisions = Vec::new();
     for row in bench.spool.pending(None).await.unwrap() {
@@ -27,7 +27,7 @@ async fn decide(bench: &Bench) -> Decided {
             other => panic!("{other:?}"),
         }
     }
-    decided(decisions)
+    (copy.revision(), decided(decisions))
 }
 
 /// Both wait for the connection, the capture first, and then get it.
@@ -49,6 +49,15 @@ async fn both<T>(bench: &Bench, items: &[Capture], settle: impl Future<Output = 
     (captured.unwrap(), settled)
 }
 
+/// The same for a page that was decided by `revision`.
+async fn with_page(
+    bench: &Bench,
+    items: &[Capture],
+    (revision, mut page): (u64, Decided),
+) -> (Vec<Captured>, Result<Option<Vec<Settled>>, SpoolError>) {
+    both(bench, items, bench.spool.settle(revision, &mut page, noon())).await
+}
+
 /// Transactions in the write-ahead log (sqlite.org, "WAL-mode File Format": the second word of a frame's header is not 0 in
 /// the last frame of each).
 fn commits(bench: &Bench) -> usize {
@@ -68,14 +77,8 @@ async fn a_page_and_what_came_after_it_wait_for_the_disk_once() {
     let link = bench.link(&glucose_meter()).await;
     bench.spool.capture(&records(link, 0..300)).await.unwrap();
     let before = commits(&bench);
-    let mut page = decide(&bench).await;
-    let revision = bench.spool.down().revision();
-    let (captured, settled) = both(
-        &bench,
-        &records(link, 300..400),
-        bench.spool.settle(revision, &mut page, noon()),
-    )
-    .await;
+    let page = decide(&bench).await;
+    let (captured, settled) = with_page(&bench, &records(link, 300..400), page).await;
     assert_eq!(commits(&bench) - before, 1);
     assert!(captured.iter().all(|what| matches!(what, Captured::Spooled(_))));
     let settled = settled.unwrap().expect("nobody withdrew");
@@ -92,7 +95,7 @@ async fn a_page_that_is_not_as_it_was_keeps_no_packet_from_the_disk() {
     let bench = Bench::new().await;
     let link = bench.link(&glucose_meter()).await;
     let captured = bench.spool.capture(&records(link, 0..3)).await.unwrap();
-    let mut page = decide(&bench).await;
+    let page = decide(&bench).await;
     let Some(Captured::Spooled(row)) = captured.get(1).copied() else {
         panic!("{captured:?}")
     };
@@ -101,13 +104,7 @@ async fn a_page_that_is_not_as_it_was_keeps_no_packet_from_the_disk() {
         .capture(&[Capture::Discard { row, counter: None }])
         .await
         .unwrap();
-    let revision = bench.spool.down().revision();
-    let (captured, settled) = both(
-        &bench,
-        &records(link, 3..5),
-        bench.spool.settle(revision, &mut page, noon()),
-    )
-    .await;
+    let (captured, settled) = with_page(&bench, &records(link, 3..5), page).await;
     assert!(
         matches!(
             captured[..],
@@ -129,29 +126,18 @@ async fn a_page_for_which_there_is_no_room_keeps_no_packet_from_the_disk() {
     let bench = Bench::new().await;
     let link = bench.link(&glucose_meter()).await;
     bench.spool.capture(&records(link, 0..300)).await.unwrap();
-    let mut page = decide(&bench).await;
-    let revision = bench.spool.down().revision();
-    // Some pages are free, which is room for packets but not for readings.
-    let none = "PRAGMA max_page_count = 1";
-    sqlx::query(none).execute(&bench.spool.inner.pool).await.unwrap();
-    let (captured, settled) = both(
-        &bench,
-        &records(link, 300..301),
-        bench.spool.settle(revision, &mut page, noon()),
-    )
-    .await;
+    let page = decide(&bench).await;
+    // The file's last page has room for a packet.
+    bench.limit_to_pages(1).await;
+    let before = commits(&bench);
+    let (captured, settled) = with_page(&bench, &records(link, 300..301), page).await;
     assert!(
         matches!(captured[..], [Captured::Spooled(SpoolRow(301))]),
         "{captured:?}"
     );
-    // Alone, it was settled over a connection without the limit, or found no room either; then it is settled later.
-    if let Err(error) = settled {
-        assert!(error.is_disk_full(), "{error:?}");
-    }
-    sqlx::query("PRAGMA max_page_count = 1000000")
-        .execute(&bench.spool.inner.pool)
-        .await
-        .unwrap();
+    assert_eq!(commits(&bench) - before, 1);
+    assert!(settled.is_err_and(|error| error.is_disk_full()));
+    bench.limit_to_pages(1_000_000).await;
     bench.settle().await;
     assert_eq!((bench.status().await.spooled, bench.outbox().await.len()), (0, 301));
 }
@@ -161,8 +147,7 @@ async fn a_page_that_was_decided_before_a_withdrawal_goes_with_nothing() {
     let bench = Bench::new().await;
     let link = bench.link(&glucose_meter()).await;
     bench.spool.capture(&records(link, 0..3)).await.unwrap();
-    let mut page = decide(&bench).await;
-    let revision = bench.spool.down().revision();
+    let page = decide(&bench).await;
     let withdrawal = withdrawn(grant(201, alice()), noon());
     bench
         .spool
@@ -170,12 +155,7 @@ async fn a_page_that_was_decided_before_a_withdrawal_goes_with_nothing() {
         .await
         .unwrap();
     let before = commits(&bench);
-    let (captured, settled) = both(
-        &bench,
-        &records(link, 3..5),
-        bench.spool.settle(revision, &mut page, noon()),
-    )
-    .await;
+    let (captured, settled) = with_page(&bench, &records(link, 3..5), page).await;
     assert_eq!(captured.len(), 2);
     assert_eq!(settled.unwrap(), None);
     assert_eq!(commits(&bench) - before, 1);
@@ -201,8 +181,7 @@ async fn an_offer_ends_with_whoever_made_it() {
     let bench = Bench::new().await;
     let link = bench.link(&glucose_meter()).await;
     bench.spool.capture(&records(link, 0..3)).await.unwrap();
-    let mut page = decide(&bench).await;
-    let revision = bench.spool.down().revision();
+    let (revision, mut page) = decide(&bench).await;
     let held = bench.spool.begin_at_the_end("hold the connection").await.unwrap();
     let settle = bench.spool.settle(revision, &mut page, noon());
     tokio::select! {
@@ -255,7 +234,7 @@ async fn played(steps: Vec<Step>) {
         let captured = match step {
             Step::Hear(_) => bench.spool.capture(&items).await.unwrap(),
             // Nothing would be offered without something that waits, or if it has a reading twice.
-            Step::Both(_) if decide(&bench).await.plain.is_none() => bench.spool.capture(&items).await.unwrap(),
+            Step::Both(_) if decide(&bench).await.1.plain.is_none() => bench.spool.capture(&items).await.unwrap(),
             Step::Both(_) => {
                 let (captured, settled) = both(&bench, &items, bench.settle()).await;
                 assert_eq!(settled, u64::try_from(waiting.len()).unwrap());
