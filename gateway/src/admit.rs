@@ -125,7 +125,7 @@ impl Decider<'_> {
                     let nth = page.decided.decisions().len();
                     let heard = heard.filter(|_| may_be_shown(row, &settlement));
                     page.heard.extend(heard.map(|heard| (nth, place, heard)));
-                    page.decided.push(row.row, settlement)?;
+                    page.decided.push(row.into(), settlement)?;
                 }
                 Decision::WaitUntil(at) => page.again_at = earlier(page.again_at, Some(at)),
                 Decision::Wait => {}
@@ -163,7 +163,8 @@ fn earlier(one: Option<DateTime<Utc>>, other: Option<DateTime<Utc>>) -> Option<D
 }
 
 /// One pass over everything pending. While a page is written down, the next is read and decided about: a decision depends on
-/// its own packet, its link, the sitting and the copy, and on nothing that settling another packet changes.
+/// its own packet, its link, the sitting and the copy, and on nothing that settling another packet changes. A packet that a
+/// context joined meanwhile is decided about again.
 ///
 /// Up to the row `through` everything is settled, and it is moved on: no packet ever comes before one that was there, and what
 /// came just now is known in memory behind a row only.
@@ -197,11 +198,14 @@ pub(crate) async fn settle_pending(
             page = decider.page(decided.after).await?;
             continue;
         };
-        nothing_waits &= decided.through().is_some();
-        if nothing_waits {
+        let changed = settled.iter().filter(|what| **what == Settled::Changed).count();
+        if changed == 0 {
+            nothing_waits &= decided.through().is_some();
+        }
+        if changed == 0 && nothing_waits {
             *through = decided.through();
         }
-        pass.settled += u64::try_from(settled.len()).unwrap_or(u64::MAX);
+        pass.settled += u64::try_from(settled.len() - changed).unwrap_or(u64::MAX);
         pass.again_at = earlier(pass.again_at, decided.again_at);
         let decisions = decided.decided.decisions();
         for (nth, place, heard) in decided.heard {
@@ -211,7 +215,10 @@ pub(crate) async fn settle_pending(
                 tell(desk, row, *settled, what, heard);
             }
         }
-        page = next?;
+        page = match changed {
+            0 => next?,
+            _ => decider.page(decided.after).await?,
+        };
     }
     spool.scrub().await?;
     Ok(pass)
@@ -235,7 +242,7 @@ fn tell(desk: &Desk, row: &PendingRow, settled: Settled, decided: &Settlement, h
     let state = match settled {
         Settled::Outbox(_) => ReadingState::Saved,
         // The state that is shown already says as much or more.
-        Settled::Known(_) | Settled::Gone => return,
+        Settled::Known(_) | Settled::Gone | Settled::Changed => return,
         Settled::Conflict(_) => ReadingState::Unusable(carepost_domain::quarantine::Reason::MemberConflict),
         Settled::Sealed(_) => ReadingState::Sealed,
         Settled::Quarantined(reason) => ReadingState::Unusable(reason),

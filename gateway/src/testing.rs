@@ -21,11 +21,18 @@ use crate::admit::{Pass, settle_pending};
 use crate::clock_trust::ClockTrust;
 use crate::config::{ClockSettings, Kiosk};
 use crate::sitting::Desk;
-use crate::spool::{Capture, Decided, LinkClock, LinkId, NewPacket, Recovered, Settlement, Spool, SpoolRow};
+use crate::spool::{AsDecided, Capture, Decided, LinkClock, LinkId, NewPacket, Recovered, Settlement, Spool, SpoolRow};
 
-/// Decisions, ready to be written down.
+/// Decisions about packets without a context, ready to be written down.
 pub(crate) fn decided(decisions: impl AsRef<[(SpoolRow, Settlement)]>) -> Decided {
-    Decided::new(decisions.as_ref().to_vec()).unwrap()
+    let as_decided = |(row, settlement): &(SpoolRow, Settlement)| {
+        let packet = AsDecided {
+            row: *row,
+            context_raw: None,
+        };
+        (packet, settlement.clone())
+    };
+    Decided::new(decisions.as_ref().iter().map(as_decided).collect()).unwrap()
 }
 
 /// Noon in the shop.

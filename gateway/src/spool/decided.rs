@@ -13,14 +13,14 @@ use super::error::{Attempted as _, bad_row};
 use super::many::{Ready, Statements};
 use super::row::{hex, key, last_id, list, micros};
 use super::settle::lane_of;
-use super::{Settled, Settlement, SpoolError, SpoolRow, down};
+use super::{AsDecided, Settled, Settlement, SpoolError, down};
 
 const ATTEMPT: &str = "settle packets";
 
 /// Decisions about packets, made ready to be written down, because nobody else can write meanwhile.
 #[derive(Default)]
 pub struct Decided {
-    pub(super) decisions: Vec<(SpoolRow, Settlement)>,
+    pub(super) decisions: Vec<(AsDecided, Settlement)>,
     /// What is written of each reading among them; nothing of the others. Without those that are in `plain`.
     pub(super) texts: Vec<String>,
     pub(super) plain: Option<Plain>,
@@ -31,19 +31,19 @@ impl Decided {
     ///
     /// # Errors
     /// When a reading cannot be written as JSON.
-    pub fn new(decisions: Vec<(SpoolRow, Settlement)>) -> Result<Self, SpoolError> {
+    pub fn new(decisions: Vec<(AsDecided, Settlement)>) -> Result<Self, SpoolError> {
         let mut decided = Self::default();
-        for (row, settlement) in decisions {
-            decided.push(row, settlement)?;
+        for (packet, settlement) in decisions {
+            decided.push(packet, settlement)?;
         }
         decided.make_ready()?;
         Ok(decided)
     }
 
     /// Adds a decision. [`make_ready`](Self::make_ready) comes after the last.
-    pub(crate) fn push(&mut self, row: SpoolRow, settlement: Settlement) -> Result<(), SpoolError> {
+    pub(crate) fn push(&mut self, packet: AsDecided, settlement: Settlement) -> Result<(), SpoolError> {
         self.texts.push(text_of(&settlement)?);
-        self.decisions.push((row, settlement));
+        self.decisions.push((packet, settlement));
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl Decided {
 
     /// The decisions.
     #[must_use]
-    pub fn decisions(&self) -> &[(SpoolRow, Settlement)] {
+    pub fn decisions(&self) -> &[(AsDecided, Settlement)] {
         &self.decisions
     }
 }
@@ -98,7 +98,7 @@ struct Ordinary {
 
 impl Plain {
     /// If there are only readings for the outbox, and each once; then it has the texts.
-    fn of(decisions: &[(SpoolRow, Settlement)], texts: &mut Vec<String>) -> Result<Option<Self>, SpoolError> {
+    fn of(decisions: &[(AsDecided, Settlement)], texts: &mut Vec<String>) -> Result<Option<Self>, SpoolError> {
         let readings: Option<Vec<&WireReading>> = decisions.iter().map(|(_, what)| for_outbox(what)).collect();
         let Some(readings) = readings.filter(|readings| !readings.is_empty()) else {
             return Ok(None);
@@ -107,10 +107,9 @@ impl Plain {
         if !readings.iter().all(|reading| ids.insert(reading.id)) {
             return Ok(None);
         }
-        let rows: Vec<i64> = decisions.iter().map(|(row, _)| row.0).collect();
         Ok(Some(Self {
             meters: meters_of(&readings)?,
-            delete: delete_rows(&rows)?,
+            delete: delete_rows(decisions)?,
             readings: readings.iter().map(|reading| reading.id).collect(),
             inserts: into_outbox(readings.into_iter().zip(std::mem::take(texts)).collect()),
         }))
@@ -144,7 +143,8 @@ impl Plain {
         Ok(known.then_some(Refusal::Alone))
     }
 
-    /// Writes them. `None` if the file has something of them already; then the transaction must be given up.
+    /// Writes them. `None` if the file has something of them already, or a packet is not as it was; then the transaction must be
+    /// given up.
     pub(super) async fn write(self, conn: &mut SqliteConnection) -> Result<Option<Vec<Settled>>, SpoolError> {
         let expected = u64::try_from(self.readings.len()).unwrap_or(u64::MAX);
         let deleted = self.delete.execute(&mut *conn).await.attempting(ATTEMPT)?;
@@ -155,18 +155,30 @@ impl Plain {
     }
 }
 
-/// Deletes rows: by the first and the last where there is nothing between them.
-fn delete_rows(rows: &[i64]) -> Result<Ready, SpoolError> {
-    if let (Some(first), Some(last)) = (rows.first(), rows.last())
-        && rows
-            .windows(2)
-            .all(|pair| matches!(pair, [one, next] if one + 1 == *next))
+/// Those rows of the spool that are [as they were](as_decided), as a condition.
+pub(super) const AS_DECIDED: &str = "id IN (
+    SELECT spool.id FROM json_each($1) AS decided CROSS JOIN spool ON spool.id = decided.value ->> 0
+    WHERE context_raw IS unhex(decided.value ->> 1)
+)";
+
+/// What [`AS_DECIDED`] takes.
+pub(super) fn as_decided(decisions: &[(AsDecided, Settlement)]) -> Result<String, SpoolError> {
+    let pair = |(packet, _): &(AsDecided, Settlement)| (packet.row.0, packet.context_raw.as_deref().map(hex::encode));
+    list(&decisions.iter().map(pair).collect::<Vec<_>>())
+}
+
+/// Deletes rows that are as they were: by the first and the last where there is nothing between them.
+fn delete_rows(decisions: &[(AsDecided, Settlement)]) -> Result<Ready, SpoolError> {
+    static LISTED: LazyLock<String> = LazyLock::new(|| format!("DELETE FROM spool WHERE {AS_DECIDED}"));
+    let rows = || decisions.iter().map(|(packet, _)| packet.row.0);
+    let without_context = decisions.iter().all(|(packet, _)| packet.context_raw.is_none());
+    if let (Some(first), Some(last), true) = (rows().next(), rows().next_back(), without_context)
+        && rows().eq(first..=last)
     {
-        let range = "DELETE FROM spool WHERE id BETWEEN $1 AND $2";
-        return Ok(sqlx::query(range).bind(*first).bind(*last));
+        let range = "DELETE FROM spool WHERE id BETWEEN $1 AND $2 AND context_raw IS NULL";
+        return Ok(sqlx::query(range).bind(first).bind(last));
     }
-    let listed = "DELETE FROM spool WHERE id IN (SELECT value FROM json_each($1))";
-    Ok(sqlx::query(listed).bind(list(rows)?))
+    Ok(sqlx::query(LISTED.as_str()).bind(as_decided(decisions)?))
 }
 
 /// The reading that is for the outbox, if it is one.

@@ -52,9 +52,9 @@ pub use registrations::{MAX_REGISTRATIONS, Registration, RegistrationError};
 pub use sittings::KeptSitting;
 pub(crate) use status::talk_traits;
 pub use types::{
-    BatchLimits, Capture, Captured, Counter, DeltaOutcome, LinkClock, LinkEnd, LinkFacts, LinkId, Look, Looks,
-    MeterStatus, NewPacket, OutBatch, PendingRow, Purged, ReceiptSummary, Settled, Settlement, SpoolRow, SpoolStatus,
-    Swept,
+    AsDecided, BatchLimits, Capture, Captured, Counter, DeltaOutcome, LinkClock, LinkEnd, LinkFacts, LinkId, Look,
+    Looks, MeterStatus, NewPacket, OutBatch, PendingRow, Purged, ReceiptSummary, Settled, Settlement, SpoolRow,
+    SpoolStatus, Swept,
 };
 
 /// The file's name in the data folder.

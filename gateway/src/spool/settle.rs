@@ -1,6 +1,7 @@
 //! Settling: the transaction that gives a packet its place deletes its spool row.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::LazyLock;
 
 use carepost_contract::limits::LIVE_WINDOW;
 use carepost_contract::v1::{Lane, WireReading};
@@ -14,11 +15,11 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use super::aside::{Quarantined, evict, quarantine};
-use super::decided::{Decided, Refusal, add_to_outbox, for_outbox, meters_of};
+use super::decided::{AS_DECIDED, Decided, Refusal, add_to_outbox, as_decided, for_outbox, meters_of};
 use super::error::Attempted as _;
 use super::meters::{count_duplicates, count_reject};
 use super::row::{add, hex, list, micros};
-use super::{MAX_QUARANTINE_ROWS, Settled, Settlement, Spool, SpoolError, SpoolRow};
+use super::{AsDecided, MAX_QUARANTINE_ROWS, Settled, Settlement, Spool, SpoolError, SpoolRow};
 use crate::down::DownCopy;
 
 const ATTEMPT: &str = "settle packets";
@@ -37,8 +38,8 @@ pub(crate) fn lane_of(measured_at: DateTime<Utc>, captured_at: DateTime<Utc>) ->
 impl Spool {
     /// Settles packets, all in one transaction. `decided_with` is the revision of the copy
     /// ([`DownCopy::revision`](crate::down::DownCopy::revision)) with which the decisions were taken: if another is in
-    /// force, nothing is done and the answer is `None`, so that a decision can never pass a withdrawal. The answers are in
-    /// the order of the decisions.
+    /// force, nothing is done and the answer is `None`, so that a decision can never pass a withdrawal. A packet that a
+    /// context joined since it was decided about is left as it is. The answers are in the order of the decisions.
     ///
     /// # Errors
     /// When the engine fails; then no packet is settled.
@@ -66,9 +67,11 @@ impl Spool {
         let mut settled = Vec::with_capacity(decisions.len());
         let mut outgoing = Outgoing::load(&mut tx, decisions).await?;
         let mut rows = take_rows(&mut tx, decisions).await?;
-        for ((row, settlement), text) in decisions.iter().zip(texts) {
-            settled.push(match rows.remove(row) {
+        let changed = changed_rows(&mut tx, decisions, &rows).await?;
+        for ((packet, settlement), text) in decisions.iter().zip(texts) {
+            settled.push(match rows.remove(&packet.row) {
                 Some(raw) => settle_one(&mut tx, raw, settlement, text, &mut outgoing, &copy, now).await?,
+                None if changed.contains(&packet.row) => Settled::Changed,
                 None => Settled::Gone,
             });
         }
@@ -100,22 +103,42 @@ struct Raw {
     received_at: i64,
 }
 
-/// Deletes the rows that are decided about and gives what was in them; all in one statement, because each costs a way to
-/// the engine's thread and back.
+/// Deletes the rows that are decided about, if they are as they were then, and gives what was in them; all in one
+/// statement, because each costs a way to the engine's thread and back.
 async fn take_rows(
     conn: &mut SqliteConnection,
-    decisions: &[(SpoolRow, Settlement)],
+    decisions: &[(AsDecided, Settlement)],
 ) -> Result<HashMap<SpoolRow, Raw>, SpoolError> {
-    let ids: Vec<i64> = decisions.iter().map(|(row, _)| row.0).collect();
-    let rows: Vec<Raw> = sqlx::query_as(
-        "DELETE FROM spool WHERE id IN (SELECT value FROM json_each($1))
-         RETURNING id, meter, characteristic, raw, context_raw, received_at",
-    )
-    .bind(list(&ids)?)
-    .fetch_all(&mut *conn)
-    .await
-    .attempting(ATTEMPT)?;
+    static TAKE: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "DELETE FROM spool WHERE {AS_DECIDED} RETURNING id, meter, characteristic, raw, context_raw, received_at"
+        )
+    });
+    let rows: Vec<Raw> = sqlx::query_as(TAKE.as_str())
+        .bind(as_decided(decisions)?)
+        .fetch_all(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?;
     Ok(rows.into_iter().map(|raw| (SpoolRow(raw.id), raw)).collect())
+}
+
+/// The rows that are decided about and still there.
+async fn changed_rows(
+    conn: &mut SqliteConnection,
+    decisions: &[(AsDecided, Settlement)],
+    taken: &HashMap<SpoolRow, Raw>,
+) -> Result<HashSet<SpoolRow>, SpoolError> {
+    let rows = decisions.iter().map(|(packet, _)| packet.row);
+    let missed: Vec<i64> = rows.filter(|row| !taken.contains_key(row)).map(|row| row.0).collect();
+    if missed.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let there: Vec<i64> = sqlx::query_scalar("SELECT id FROM spool WHERE id IN (SELECT value FROM json_each($1))")
+        .bind(list(&missed)?)
+        .fetch_all(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?;
+    Ok(there.into_iter().map(SpoolRow).collect())
 }
 
 async fn settle_one<'a>(
@@ -187,7 +210,7 @@ struct Outgoing<'a> {
 }
 
 impl<'a> Outgoing<'a> {
-    async fn load(conn: &mut SqliteConnection, decisions: &[(SpoolRow, Settlement)]) -> Result<Self, SpoolError> {
+    async fn load(conn: &mut SqliteConnection, decisions: &[(AsDecided, Settlement)]) -> Result<Self, SpoolError> {
         let readings: Vec<&WireReading> = decisions.iter().filter_map(|(_, what)| for_outbox(what)).collect();
         let meters = meters_of(&readings)?;
         let readings: Vec<String> = readings.iter().map(|reading| hex(reading.id.uuid())).collect();

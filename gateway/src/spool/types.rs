@@ -223,6 +223,24 @@ pub struct PendingRow {
     pub context_raw: Option<Vec<u8>>,
 }
 
+/// A spool row as it was when it was decided about: a context may join it later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsDecided {
+    /// The row.
+    pub row: SpoolRow,
+    /// See [`PendingRow::context_raw`].
+    pub context_raw: Option<Vec<u8>>,
+}
+
+impl From<&PendingRow> for AsDecided {
+    fn from(pending: &PendingRow) -> Self {
+        Self {
+            row: pending.row,
+            context_raw: pending.context_raw.clone(),
+        }
+    }
+}
+
 /// What is to become of a spool row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
@@ -258,6 +276,8 @@ pub enum Settled {
     Forgotten,
     /// The row was purged meanwhile.
     Gone,
+    /// A context joined the row after it was decided about: it stays, to be decided about again.
+    Changed,
 }
 
 /// Bounds of one batch.

@@ -192,3 +192,71 @@ async fn a_clock_that_was_set_ends_the_wait_for_a_context() {
         assert_eq!(bench.settle().await, 1, "{minutes}");
     }
 }
+
+#[tokio::test]
+async fn a_context_that_comes_while_its_measurement_is_settled_is_with_it() {
+    for known in [0, 2] {
+        let bench = Bench::new().await;
+        let meter = glucose_meter();
+        let link = bench.link(&meter).await;
+        // With something that the outbox has already, the page is settled record by record.
+        for number in 0..known {
+            bench.heard(link, &meter, glucose(number, at(-9), false)).await;
+        }
+        bench.settle().await;
+        for number in 0..4 {
+            bench.heard(link, &meter, glucose(number, at(-9), false)).await;
+        }
+        let context = [context(link, &meter, fasting(3))];
+        let (joined, settled) = bench.both(bench.spool.capture(&context), bench.settle()).await;
+        assert!(matches!(joined.unwrap()[..], [Captured::Joined(_)]), "known: {known}");
+        // The worker saw it in the same pass.
+        assert_eq!(settled, 4, "known: {known}");
+        assert_eq!(
+            slots(&bench).await,
+            [None, None, None, Some(Slot::Fasting)],
+            "known: {known}"
+        );
+        bench.heard(link, &meter, glucose(4, at(-8), false)).await;
+        assert_eq!(bench.settle().await, 1, "known: {known}");
+        assert_eq!(bench.status().await.spooled, 0, "known: {known}");
+    }
+}
+
+#[tokio::test]
+async fn a_context_that_comes_before_records_that_would_take_the_page_along_is_with_its_measurement() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    for number in 0..4 {
+        bench.heard(link, &meter, glucose(number, at(-9), false)).await;
+    }
+    let context = [context(link, &meter, fasting(0))];
+    let record = [Capture::Keep(packet(link, &meter, glucose(4, at(-8), false), noon()))];
+    let capture = async {
+        bench.spool.capture(&context).await.unwrap();
+        bench.spool.capture(&record).await.unwrap()
+    };
+    let (captured, _) = bench.both(capture, bench.settle()).await;
+    assert!(matches!(captured[..], [Captured::Spooled(_)]));
+    bench.settle().await;
+    let mut slots = slots(&bench).await;
+    slots.sort();
+    assert_eq!(slots, [None, None, None, None, Some(Slot::Fasting)]);
+}
+
+#[tokio::test]
+async fn a_context_that_takes_another_ones_place_while_its_measurement_is_settled_is_with_it() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    bench.heard(link, &meter, glucose(0, at(-9), false)).await;
+    bench.heard(link, &meter, glucose(1, at(-9), false)).await;
+    // It cannot be read, and follows the second record on the air.
+    bench.spool.capture(&[context(link, &meter, vec![0])]).await.unwrap();
+    let right = [context(link, &meter, fasting(1))];
+    let (joined, settled) = bench.both(bench.spool.capture(&right), bench.settle()).await;
+    assert!(matches!(joined.unwrap()[..], [Captured::Joined(_)]));
+    assert_eq!(settled, 2);
+    assert_eq!(slots(&bench).await, [None, Some(Slot::Fasting)]);
+}

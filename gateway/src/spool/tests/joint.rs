@@ -1,8 +1,10 @@
 //! A page that is settled by the transaction that captures what came after it.
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use carepost_contract::v1::WireReading;
+use carepost_domain::reading::Slot;
+use carepost_gatt::uuid16;
 use proptest::prelude::*;
 
 use crate::attribute::{Decision, settlement};
@@ -17,45 +19,34 @@ fn records(link: LinkId, numbers: impl IntoIterator<Item = u16>) -> Vec<Capture>
     numbers.into_iter().map(record).collect()
 }
 
+fn context_of(link: LinkId, number: u16) -> Capture {
+    let mut context = packet(link, &glucose_meter(), fasting(number), noon());
+    context.characteristic = uuid16::GLUCOSE_CONTEXT;
+    Capture::Keep(context)
+}
+
 /// Decides about everything that waits, by the copy of this revision.
 async fn decide(bench: &Bench) -> (u64, Decided) {
     let copy = bench.spool.down();
     let mut decisions = Vec::new();
     for row in bench.spool.pending(None).await.unwrap() {
         match settlement(&row, None, &copy, noon()) {
-            Decision::Settle { settlement, .. } => decisions.push((row.row, settlement)),
+            Decision::Settle { settlement, .. } => decisions.push(((&row).into(), settlement)),
             other => panic!("{other:?}"),
         }
     }
-    (copy.revision(), decided(decisions))
+    (copy.revision(), Decided::new(decisions).unwrap())
 }
 
-/// Both wait for the connection, the capture first, and then get it.
-async fn both<T>(bench: &Bench, items: &[Capture], settle: impl Future<Output = T>) -> (Vec<Captured>, T) {
-    let held = bench.spool.begin_at_the_end("hold the connection").await.unwrap();
-    let over = Cell::new(false);
-    let settle = async {
-        let settled = settle.await;
-        over.set(true);
-        settled
-    };
-    let release = async {
-        while !over.get() && !bench.spool.has_an_offer() {
-            tokio::task::yield_now().await;
-        }
-        drop(held);
-    };
-    let (captured, settled, ()) = tokio::join!(bench.spool.capture(items), settle, release);
-    (captured.unwrap(), settled)
-}
-
-/// The same for a page that was decided by `revision`.
+/// Captures while a page is settled that was decided by `revision`.
 async fn with_page(
     bench: &Bench,
     items: &[Capture],
     (revision, mut page): (u64, Decided),
 ) -> (Vec<Captured>, Result<Option<Vec<Settled>>, SpoolError>) {
-    both(bench, items, bench.spool.settle(revision, &mut page, noon())).await
+    let settle = bench.spool.settle(revision, &mut page, noon());
+    let (captured, settled) = bench.both(bench.spool.capture(items), settle).await;
+    (captured.unwrap(), settled)
 }
 
 /// Transactions in the write-ahead log (sqlite.org, "WAL-mode File Format": the second word of a frame's header is not 0 in
@@ -170,8 +161,9 @@ async fn a_page_with_something_known_is_settled_behind_the_capture() {
     assert_eq!(bench.settle().await, 3);
     bench.spool.capture(&records(link, 0..6)).await.unwrap();
     let before = commits(&bench);
-    let (captured, settled) = both(&bench, &records(link, 6..8), bench.settle()).await;
-    assert_eq!((captured.len(), settled), (2, 6));
+    let items = records(link, 6..8);
+    let (captured, settled) = bench.both(bench.spool.capture(&items), bench.settle()).await;
+    assert_eq!((captured.unwrap().len(), settled), (2, 6));
     assert_eq!(commits(&bench) - before, 2);
     assert_eq!((bench.status().await.spooled, bench.outbox().await.len()), (2, 6));
 }
@@ -201,6 +193,8 @@ enum Step {
     Settle,
     /// Records come while what waits is settled.
     Both(Vec<u16>),
+    /// The context of one that waits comes while that is settled, and records behind it.
+    Context(prop::sample::Index, Vec<u16>),
     /// One that waits is dropped.
     Drop(prop::sample::Index),
     PowerCut,
@@ -212,73 +206,129 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => numbers().prop_map(Step::Hear),
         1 => Just(Step::Settle),
         4 => numbers().prop_map(Step::Both),
+        2 => (any::<prop::sample::Index>(), numbers()).prop_map(|(nth, numbers)| Step::Context(nth, numbers)),
         1 => any::<prop::sample::Index>().prop_map(Step::Drop),
         1 => Just(Step::PowerCut),
     ];
     prop::collection::vec(step, 1..16)
 }
 
-/// Plays the steps: every row is at each moment either waiting, or settled as one reading, or dropped.
+/// Records of the meter by their numbers, and of each whether it came with a context.
+#[derive(Debug, Default)]
+struct Model {
+    waiting: BTreeMap<SpoolRow, (u16, bool)>,
+    outbox: BTreeMap<u16, bool>,
+}
+
+impl Model {
+    fn settle(&mut self) {
+        for (number, context) in std::mem::take(&mut self.waiting).into_values() {
+            self.outbox.entry(number).or_insert(context);
+        }
+    }
+
+    /// Takes note of what became of records.
+    fn heard(&mut self, numbers: &[u16], captured: &[Captured]) {
+        for (number, what) in numbers.iter().zip(captured) {
+            if let Captured::Spooled(row) = what {
+                self.waiting.insert(*row, (*number, false));
+            }
+        }
+    }
+
+    /// Takes note of what became of the context of a number.
+    fn context(&mut self, number: u16, what: Captured) {
+        if what == Captured::Orphaned {
+            return;
+        }
+        let same = |(other, _): &&mut (u16, bool)| *other == number;
+        self.waiting
+            .values_mut()
+            .filter(same)
+            .for_each(|(_, context)| *context = true);
+    }
+
+    async fn compare(&self, bench: &Bench) {
+        let reading = |text: String| serde_json::from_str::<WireReading>(&text).unwrap();
+        let number = |reading: &WireReading| (reading.time.at - at(-20_000)).num_minutes().try_into().unwrap();
+        let outbox = bench.outbox().await.into_iter().map(reading);
+        let outbox: BTreeMap<u16, bool> = outbox.map(|r| (number(&r), r.slot == Some(Slot::Fasting))).collect();
+        assert_eq!(outbox, self.outbox);
+        let waiting = u64::try_from(self.waiting.len()).unwrap();
+        assert_eq!(bench.status().await.spooled, waiting);
+    }
+}
+
+/// Plays the steps: every row is at each moment either waiting, or settled as one reading, or dropped; and a context that
+/// joined a row is with its reading.
 async fn played(steps: Vec<Step>) {
     let mut bench = Bench::new().await;
     let mut link = bench.link(&glucose_meter()).await;
-    // Numbers that wait, by row, and those in the outbox.
-    let mut waiting = std::collections::BTreeMap::new();
-    let mut outbox = BTreeSet::new();
+    let mut model = Model::default();
     for step in steps {
-        let numbers = match &step {
-            Step::Hear(numbers) | Step::Both(numbers) => numbers.clone(),
-            _ => Vec::new(),
-        };
-        let items = records(link, numbers.iter().copied());
-        let captured = match step {
-            Step::Hear(_) => bench.spool.capture(&items).await.unwrap(),
-            // Nothing would be offered without something that waits, or if it has a reading twice.
-            Step::Both(_) if decide(&bench).await.1.plain.is_none() => bench.spool.capture(&items).await.unwrap(),
-            Step::Both(_) => {
-                let (captured, settled) = both(&bench, &items, bench.settle()).await;
-                assert_eq!(settled, u64::try_from(waiting.len()).unwrap());
-                outbox.extend(std::mem::take(&mut waiting).into_values());
-                captured
+        let waiting = u64::try_from(model.waiting.len()).unwrap();
+        // Nothing would be offered without something that waits, or if it has a reading twice.
+        let is_offered = decide(&bench).await.1.plain.is_some();
+        match step {
+            Step::Hear(numbers) => {
+                let captured = bench
+                    .spool
+                    .capture(&records(link, numbers.iter().copied()))
+                    .await
+                    .unwrap();
+                model.heard(&numbers, &captured);
+            }
+            Step::Both(numbers) => {
+                let items = records(link, numbers.iter().copied());
+                let capture = bench.spool.capture(&items);
+                let captured = if is_offered {
+                    let (captured, settled) = bench.both(capture, bench.settle()).await;
+                    assert_eq!(settled, waiting);
+                    model.settle();
+                    captured
+                } else {
+                    capture.await
+                };
+                model.heard(&numbers, &captured.unwrap());
+            }
+            Step::Context(_, _) if !is_offered => {}
+            Step::Context(nth, numbers) => {
+                let (number, _) = *model.waiting.values().nth(nth.index(model.waiting.len())).unwrap();
+                let context = [context_of(link, number)];
+                let items = records(link, numbers.iter().copied());
+                let capture = async {
+                    let what = bench.spool.capture(&context).await.unwrap();
+                    (what, bench.spool.capture(&items).await.unwrap())
+                };
+                let ((what, captured), _) = bench.both(capture, bench.settle()).await;
+                model.context(number, what[0]);
+                model.heard(&numbers, &captured);
+                // What came meanwhile may be settled by the same pass, or wait for the next.
+                bench.settle().await;
+                model.settle();
             }
             Step::Settle => {
-                assert_eq!(bench.settle().await, u64::try_from(waiting.len()).unwrap());
-                outbox.extend(std::mem::take(&mut waiting).into_values());
-                Vec::new()
+                assert_eq!(bench.settle().await, waiting);
+                model.settle();
             }
             Step::Drop(nth) => {
-                if !waiting.is_empty() {
-                    let row = *waiting.keys().nth(nth.index(waiting.len())).unwrap();
-                    waiting.remove(&row);
-                    bench
-                        .spool
-                        .capture(&[Capture::Discard { row, counter: None }])
-                        .await
-                        .unwrap();
+                if !model.waiting.is_empty() {
+                    let row = *model.waiting.keys().nth(nth.index(model.waiting.len())).unwrap();
+                    model.waiting.remove(&row);
+                    let drop = Capture::Discard { row, counter: None };
+                    bench.spool.capture(&[drop]).await.unwrap();
                 }
-                Vec::new()
             }
             Step::PowerCut => {
                 bench = bench.crash_image().await;
                 link = bench.link(&glucose_meter()).await;
-                Vec::new()
-            }
-        };
-        for (number, what) in numbers.into_iter().zip(captured) {
-            if let Captured::Spooled(row) = what {
-                waiting.insert(row, number);
             }
         }
-        let status = bench.status().await;
-        assert_eq!(status.spooled, u64::try_from(waiting.len()).unwrap());
-        assert_eq!(bench.outbox().await.len(), outbox.len());
+        model.compare(&bench).await;
     }
     bench.settle().await;
-    outbox.extend(waiting.into_values());
-    assert_eq!(
-        (bench.status().await.spooled, bench.outbox().await.len()),
-        (0, outbox.len())
-    );
+    model.settle();
+    model.compare(&bench).await;
 }
 
 proptest! {
