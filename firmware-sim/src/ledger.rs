@@ -99,6 +99,9 @@ pub struct LedgerEntry {
     pub context_sent: u32,
     /// How often at least one client listened to 2A34.
     pub context_heard: u32,
+    /// What went on air last as 2A34 instead of what was stored, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_altered_hex: Option<String>,
 }
 
 impl LedgerEntry {
@@ -170,6 +173,7 @@ impl Ledger {
             confirmed_at_ms: None,
             context_sent: 0,
             context_heard: 0,
+            context_altered_hex: None,
         });
     }
 
@@ -177,9 +181,9 @@ impl Ledger {
     pub(crate) fn sent(&mut self, meter: &str, record: RecordId, part: Part, value: &[u8], heard: bool) {
         let Some(entry) = self.find(meter, record) else { return };
         let heard = u32::from(heard);
+        let hex = to_hex(value);
         match part {
             Part::Measurement => {
-                let hex = to_hex(value);
                 entry.sent = entry.sent.saturating_add(1);
                 entry.heard = entry.heard.saturating_add(heard);
                 if hex == entry.hex {
@@ -191,6 +195,9 @@ impl Ledger {
             Part::Context => {
                 entry.context_sent = entry.context_sent.saturating_add(1);
                 entry.context_heard = entry.context_heard.saturating_add(heard);
+                if entry.context_hex.as_ref() != Some(&hex) {
+                    entry.context_altered_hex = Some(hex);
+                }
             }
         }
     }
@@ -288,6 +295,7 @@ mod tests {
             ledger.made(SimTime::ZERO, "other", &made(id));
         }
         ledger.sent("cuff", RecordId(2), Part::Measurement, &[1, 0xA5], true);
+        ledger.sent("cuff", RecordId(2), Part::Context, &[2, 0xA5], true);
         ledger.fate("cuff", RecordId(3), Loss::Forgotten.into());
         // A live value belongs to no record.
         ledger.sent("cuff", RecordId::NONE, Part::Measurement, &[9], true);
@@ -311,6 +319,10 @@ mod tests {
         assert_eq!(
             (altered.hex.as_str(), altered.altered_hex.as_deref()),
             ("01", Some("01a5"))
+        );
+        assert_eq!(
+            (altered.context_heard, altered.context_altered_hex.as_deref()),
+            (1, Some("02a5"))
         );
         assert_eq!(altered.profiles, ["payload-trailing"]);
     }

@@ -37,6 +37,8 @@ pub struct Case {
     pub links: u64,
     /// Readings that its owner sees.
     pub seen: usize,
+    /// Whether what the ledger has of meals and the like is with them.
+    pub contexts: bool,
     /// Qualities of their times, where they are not all the same as usual.
     pub quality: Option<&'static str>,
     /// What the gateway keeps aside, by reason.
@@ -66,6 +68,7 @@ impl Case {
             made_by: ("Simulated", "SIM"),
             links: 0,
             seen,
+            contexts: true,
             quality: None,
             aside,
         }
@@ -82,6 +85,15 @@ impl Case {
     pub const fn dated(self, quality: &'static str) -> Self {
         Self {
             quality: Some(quality),
+            ..self
+        }
+    }
+
+    /// Whose contexts never belong to a record.
+    #[must_use]
+    pub const fn without_contexts(self) -> Self {
+        Self {
+            contexts: false,
             ..self
         }
     }
@@ -393,9 +405,18 @@ impl Neighbourhood {
                 }
             }
             let aside: u64 = seen.aside.values().sum();
-            let ledger = self.world.meters().ledger(Some(&name)).await?;
+            let mut ledger = self.world.meters().ledger(Some(&name)).await?;
             if let Some(fault) = against_ledger(&readings, aside, &ledger) {
                 found.push(format!("{name}: {fault}"));
+            }
+            if !neighbour.case.contexts {
+                for entry in &mut ledger {
+                    (entry.context_hex, entry.context_altered_hex) = (None, None);
+                }
+            }
+            let surplus = Difference::between(&readings, &ledger).surplus;
+            if !surplus.is_empty() {
+                found.push(format!("{name}: not as in the ledger: {surplus:?}"));
             }
         }
         Ok(found)
@@ -489,7 +510,8 @@ impl Difference {
             .iter()
             .map(|entry| {
                 let went = entry.altered_hex.as_ref().unwrap_or(&entry.hex);
-                (went.to_uppercase(), entry.context_hex.as_ref().map(upper))
+                let context = entry.context_altered_hex.as_ref().or(entry.context_hex.as_ref());
+                (went.to_uppercase(), context.map(upper))
             })
             .collect();
         let mut surplus = Vec::new();

@@ -21,7 +21,7 @@ use crate::clock_trust::ClockTrust;
 use crate::sitting::{Desk, ReadingState, SittingFacts};
 use crate::spool::{
     Capture, Captured, Counter, Disposition, LinkClock, LinkEnd, LinkId, Look, Looks, NewPacket, SAME_READING_WITHIN,
-    Spool, SpoolError, SpoolRow,
+    Spool, SpoolError, SpoolRow, record_number,
 };
 
 /// Messages that wait for a commit. A full queue holds the link back; the bus keeps what comes meanwhile, where a value takes up
@@ -34,6 +34,9 @@ const REMEMBERED: usize = 64;
 /// Packets of one link that wait in memory for the meter's clock. Reading that takes a few seconds at most, and no cuff
 /// sends so many in them; beyond, packets are looked at as if the meter had no clock.
 const MAX_WAITING: usize = 256;
+/// Contexts of one link that wait in memory for their measurement: some meters send it behind them. A program that ends
+/// meanwhile asks for both again.
+const MAX_EARLY: usize = 64;
 /// Pause before a commit that failed for want of space is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -126,6 +129,10 @@ pub(crate) struct LinkMemory {
     recent: VecDeque<(u16, Vec<u8>, DateTime<Utc>)>,
     /// To be shown if nothing else comes.
     held: Option<(NewPacket, Shared)>,
+    /// Glucose contexts whose measurement has not come.
+    early: VecDeque<NewPacket>,
+    /// Contexts that are not waited for any more.
+    orphaned: u64,
 }
 
 /// A shared meter's packet that waits for the meter's clock.
@@ -203,6 +210,8 @@ impl CaptureTask {
                         records: 0,
                         recent: VecDeque::new(),
                         held: None,
+                        early: VecDeque::new(),
+                        orphaned: 0,
                     };
                     self.links.insert(link, memory);
                 }
@@ -373,6 +382,8 @@ impl CaptureTask {
         if items.is_empty() {
             return Ok(true);
         }
+        let came: Vec<Capture> = items.iter().filter_map(|item| self.early_of(item)).collect();
+        items.extend(came);
         let captured = loop {
             match self.spool.capture(items).await {
                 Ok(captured) => break captured,
@@ -396,7 +407,13 @@ impl CaptureTask {
             tracing::info!("packets can be written down again");
             self.board.set_capture_stalled(false);
         }
-        items.clear();
+        for (item, what) in items.drain(..).zip(&captured) {
+            if let (Capture::Keep(context), Captured::Orphaned) = (item, what)
+                && let Some(memory) = self.links.get_mut(&context.link)
+            {
+                memory.remember_early(context);
+            }
+        }
         for notice in notices.drain(..) {
             match notice {
                 Notice::Wrote { item, link, waiting } => {
@@ -426,6 +443,23 @@ impl CaptureTask {
         Box::pin(self.commit(items, notices, hard)).await
     }
 
+    /// The context that came before this measurement, if one did.
+    fn early_of(&mut self, item: &Capture) -> Option<Capture> {
+        let (Capture::Keep(packet) | Capture::KeepForNow(packet)) = item else {
+            return None;
+        };
+        if packet.characteristic != uuid16::GLUCOSE_MEASUREMENT {
+            return None;
+        }
+        let early = &mut self.links.get_mut(&packet.link)?.early;
+        if early.is_empty() {
+            return None;
+        }
+        let number = record_number(packet);
+        let place = early.iter().position(|context| record_number(context) == number)?;
+        early.remove(place).map(Capture::Keep)
+    }
+
     /// Shows what is kept nowhere. A packet that comes back is to be kept after all.
     fn show_from_memory(&self, shared: Shared, mut packet: NewPacket) -> Option<NewPacket> {
         match shared {
@@ -449,13 +483,19 @@ impl CaptureTask {
     }
 
     async fn close(&mut self, link: LinkId, end: LinkEnd, hard: &CancellationToken) -> Result<(), SpoolError> {
-        if let Some(memory) = self.links.remove(&link)
-            && let Some((packet, shared)) = memory.held
-            && memory.records == 1
-            && end == LinkEnd::Clean
-            && let Some(packet) = self.show_from_memory(shared, packet)
-        {
-            let mut items = vec![Capture::Keep(packet)];
+        if let Some(memory) = self.links.remove(&link) {
+            let mut items = Vec::new();
+            let never_came = u64::try_from(memory.early.len()).unwrap_or(u64::MAX);
+            let contexts = memory.orphaned.saturating_add(never_came);
+            if contexts > 0 {
+                items.push(Capture::Orphaned { contexts });
+            }
+            if let Some((packet, shared)) = memory.held
+                && memory.records == 1
+                && end == LinkEnd::Clean
+            {
+                items.extend(self.show_from_memory(shared, packet).map(Capture::Keep));
+            }
             if !self.commit(&mut items, &mut Vec::new(), hard).await? {
                 return Ok(());
             }
@@ -476,6 +516,19 @@ impl CaptureTask {
 }
 
 impl LinkMemory {
+    /// Keeps a context without a measurement for when that comes. One that cannot be read names none.
+    fn remember_early(&mut self, context: NewPacket) {
+        if record_number(&context).is_none() {
+            self.orphaned += 1;
+            return;
+        }
+        self.early.push_back(context);
+        if self.early.len() > MAX_EARLY {
+            self.early.pop_front();
+            self.orphaned += 1;
+        }
+    }
+
     /// Says what becomes of a shared meter's packet, once the meter's clock is known or known to be unknown. `row` is where
     /// it is written down already.
     fn place(

@@ -163,6 +163,8 @@ impl Spool {
         let mut tally = Tally::default();
         let mut next = None;
         let mut forgot = false;
+        // Contexts without a measurement, by their places.
+        let mut early = Vec::new();
         for step in steps {
             let item = match step {
                 Step::Records(records) => {
@@ -172,7 +174,15 @@ impl Spool {
                 Step::Other(item) => item,
             };
             captured.push(match item {
-                Capture::Keep(context) | Capture::KeepForNow(context) => join_context(&mut tx, context).await?,
+                Capture::Keep(context) | Capture::KeepForNow(context) => {
+                    let joined = join_context(&mut tx, context).await?;
+                    early.extend((joined == Captured::Orphaned).then_some((captured.len(), context)));
+                    joined
+                }
+                Capture::Orphaned { contexts } => {
+                    add(&mut tx, Counter::ContextsOrphaned, *contexts).await?;
+                    Captured::Counted
+                }
                 Capture::Clock { link, clock } => set_clock(&mut tx, *link, *clock).await?,
                 Capture::Seat { row, sitting } => seat(&mut tx, *row, *sitting).await?,
                 Capture::Discard { row, counter } => {
@@ -190,6 +200,13 @@ impl Spool {
                     Captured::Counted
                 }
             });
+        }
+        for (place, context) in early {
+            if comes_later(context, items.get(place..).unwrap_or_default())
+                && let Some(orphan) = captured.get_mut(place)
+            {
+                *orphan = join_context(&mut tx, context).await?;
+            }
         }
         tally.write(&mut tx).await?;
         Ok(Packets {
@@ -517,12 +534,20 @@ async fn discard(conn: &mut SqliteConnection, row: SpoolRow) -> Result<bool, Spo
     Ok(gone.rows_affected() > 0)
 }
 
-/// The record number by which a context finds its measurement.
-fn record_number(packet: &NewPacket) -> Option<u16> {
+/// The number by which a context finds its measurement: of either, if it can be read.
+pub(crate) fn record_number(packet: &NewPacket) -> Option<u16> {
     match packet.characteristic {
         uuid16::GLUCOSE_MEASUREMENT => glucose::Measurement::decode(&packet.raw).ok().map(|m| m.value.sequence),
+        uuid16::GLUCOSE_CONTEXT => glucose::Context::decode(&packet.raw).ok().map(|c| c.value.sequence),
         _ => None,
     }
+}
+
+/// Whether the measurement of a context is among these.
+fn comes_later(context: &NewPacket, items: &[Capture]) -> bool {
+    let number = record_number(context);
+    let mut records = items.iter().filter_map(as_record);
+    number.is_some() && records.any(|(record, _)| record.link == context.link && record_number(record) == number)
 }
 
 /// A context belongs to the measurement of its number on the same link. One that cannot be read is kept with the newest
@@ -531,9 +556,7 @@ fn record_number(packet: &NewPacket) -> Option<u16> {
 ///
 /// The measurement is looked for from the newest packet on, where it mostly is, and not among all of the link.
 async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<Captured, SpoolError> {
-    let number = glucose::Context::decode(&packet.raw)
-        .ok()
-        .map(|context| i64::from(context.value.sequence));
+    let number = record_number(packet).map(i64::from);
     let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
         "UPDATE spool SET context_raw = $3
          WHERE id = (
@@ -551,7 +574,6 @@ async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result
     .await
     .attempting(ATTEMPT)?;
     let Some((row, measurement)) = row else {
-        add(conn, Counter::ContextsOrphaned, 1).await?;
         return Ok(Captured::Orphaned);
     };
     sqlx::query(

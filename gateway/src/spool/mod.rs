@@ -42,6 +42,7 @@ use tokio::sync::watch;
 
 use crate::down::DownCopy;
 
+pub(crate) use capture::record_number;
 pub use decided::Decided;
 pub use down::DownError;
 pub use error::{Disposition, OLDEST_SQLITE, OpenError, SpoolError};

@@ -139,7 +139,7 @@ impl Looks {
 /// What capture is to write down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Capture {
-    /// A packet that may be kept. Contexts (2A34) join their measurement's row.
+    /// A packet that may be kept. Contexts (2A34) join their measurement's row, also if that comes behind them.
     Keep(NewPacket),
     /// A packet that may be kept, whose sitting is a guess until the clock of its link is known.
     KeepForNow(NewPacket),
@@ -164,6 +164,11 @@ pub enum Capture {
         /// Under what it is counted, if at all.
         counter: Option<Counter>,
     },
+    /// So many contexts turned out to belong to no measurement.
+    Orphaned {
+        /// How many.
+        contexts: u64,
+    },
     /// A packet that may not be kept, counted on its link.
     Count {
         /// The link.
@@ -180,7 +185,7 @@ pub enum Captured {
     Spooled(SpoolRow),
     /// Equal bytes came on this link within the last 60 s, or a context joined its measurement.
     Joined(SpoolRow),
-    /// A context without a measurement; counted.
+    /// A context without a measurement, which may come yet; neither kept nor counted.
     Orphaned,
     /// Counted, not kept.
     Counted,

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use carepost_contract::v1::WireReading;
+use carepost_domain::reading::Slot;
 use sqlx::Connection as _;
 
 use super::*;
@@ -65,9 +67,13 @@ impl Rig {
     }
 
     async fn hear(&mut self, link: LinkId, raw: Vec<u8>) {
+        self.hear_of(uuid16::BLOOD_PRESSURE_MEASUREMENT, link, raw).await;
+    }
+
+    async fn hear_of(&mut self, characteristic: u16, link: LinkId, raw: Vec<u8>) {
         let packet = Message::Packet {
             link,
-            characteristic: uuid16::BLOOD_PRESSURE_MEASUREMENT,
+            characteristic,
             raw,
             received_at: self.bench.clock.now(),
             heard: self.bench.clock.monotonic(),
@@ -532,4 +538,40 @@ fn no_packet_gets_the_nonce_of_another() {
     let mut nonces = Nonces::new(Entropy::seeded(1));
     let drawn: HashSet<u64> = (0..1_000).map(|_| nonces.draw()).collect();
     assert_eq!(drawn.len(), 1_000);
+}
+
+#[tokio::test]
+async fn a_context_waits_for_its_measurement_as_long_as_the_link_stands() {
+    let mut rig = Rig::new().await;
+    let link = rig.open(&glucose_meter()).await;
+    rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, fasting(1)).await;
+    rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, fasting(2)).await;
+    // Of a record that never comes, and of none.
+    rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, fasting(9)).await;
+    rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, vec![0]).await;
+    for number in [2, 1] {
+        rig.hear_of(uuid16::GLUCOSE_MEASUREMENT, link, glucose(number, at(-5), false))
+            .await;
+    }
+    assert_eq!(rig.bench.settle().await, 2);
+    let readings = rig.bench.outbox().await;
+    let fasting = |text: &String| serde_json::from_str::<WireReading>(text).unwrap().slot == Some(Slot::Fasting);
+    assert_eq!((readings.len(), readings.iter().all(fasting)), (2, true));
+    rig.close(link).await;
+    assert_eq!(rig.counted(Counter::ContextsOrphaned).await, 2);
+}
+
+#[tokio::test]
+async fn contexts_without_a_measurement_take_up_no_more_than_so_much_and_are_all_counted() {
+    let mut rig = Rig::new().await;
+    let link = rig.open(&glucose_meter()).await;
+    let many = u16::try_from(MAX_EARLY).unwrap() + 10;
+    for number in 0..many {
+        rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, fasting(number)).await;
+    }
+    assert_eq!(rig.task.links[&link].early.len(), MAX_EARLY);
+    rig.hear_of(uuid16::GLUCOSE_MEASUREMENT, link, glucose(many - 1, at(-5), true))
+        .await;
+    rig.close(link).await;
+    assert_eq!(rig.counted(Counter::ContextsOrphaned).await, u64::from(many) - 1);
 }

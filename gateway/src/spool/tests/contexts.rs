@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use tokio::time::timeout;
 
 use crate::admit::{Pass, run};
-use crate::spool::{Capture, Captured, Counter, LinkEnd, LinkId};
+use crate::spool::{Capture, Captured, LinkEnd, LinkId};
 use crate::testing::*;
 
 fn context(link: LinkId, meter: &Meter, raw: Vec<u8>) -> Capture {
@@ -53,7 +53,58 @@ async fn a_context_joins_its_measurement_whatever_its_order_among_others() {
     );
     bench.settle().await;
     assert_eq!(slots(&bench).await, [Some(Slot::Fasting), None]);
-    assert_eq!(bench.status().await.counters[Counter::ContextsOrphaned.code()], 1);
+}
+
+#[tokio::test]
+async fn a_context_before_its_measurement_joins_it_if_both_are_written_down_together() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    let record = |number| Capture::Keep(packet(link, &meter, glucose(number, at(-5), true), noon()));
+    let context = |raw: Vec<u8>| context(link, &meter, raw);
+    // What cannot be read belongs to the record before it, and the third one's measurement does not come.
+    let items = [
+        record(0),
+        context(fasting(1)),
+        context(vec![0]),
+        context(fasting(7)),
+        record(1),
+        context(fasting(2)),
+        record(2),
+    ];
+    let captured = bench.spool.capture(&items).await.unwrap();
+    let [
+        Captured::Spooled(before),
+        Captured::Joined(first),
+        Captured::Joined(unreadable),
+        Captured::Orphaned,
+        Captured::Spooled(second),
+        Captured::Joined(third),
+        Captured::Spooled(fourth),
+    ] = captured[..]
+    else {
+        panic!("{captured:?}")
+    };
+    assert_eq!((unreadable, first, third), (before, second, fourth));
+    bench.settle().await;
+    assert_eq!(slots(&bench).await, [None, Some(Slot::Fasting), Some(Slot::Fasting)]);
+}
+
+#[tokio::test]
+async fn a_context_that_cannot_be_read_does_not_wait_for_what_comes_behind_it() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    let record = Capture::Keep(packet(link, &meter, glucose(1, at(-5), false), noon()));
+    let captured = bench
+        .spool
+        .capture(&[context(link, &meter, vec![0]), record])
+        .await
+        .unwrap();
+    assert!(
+        matches!(captured[..], [Captured::Orphaned, Captured::Spooled(_)]),
+        "{captured:?}"
+    );
 }
 
 #[tokio::test]
