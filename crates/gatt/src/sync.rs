@@ -80,7 +80,7 @@ pub enum Event<'a> {
     Start,
     /// A value of 2A18 was notified and is durable.
     Measurement(&'a [u8]),
-    /// A value of 2A34 was notified and is durable.
+    /// A value of 2A34 was notified, and is durable or waits for its measurement.
     Context(&'a [u8]),
     /// A value of 2A52 was indicated.
     ControlPoint(&'a [u8]),

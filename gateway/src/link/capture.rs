@@ -36,7 +36,7 @@ const REMEMBERED: usize = 64;
 const MAX_WAITING: usize = 256;
 /// Contexts of one link that wait in memory for their measurement: some meters send it behind them. A program that ends
 /// meanwhile asks for both again.
-const MAX_EARLY: usize = 64;
+const MAX_EARLY: usize = 1_024;
 /// Pause before a commit that failed for want of space is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -67,7 +67,7 @@ pub(crate) enum Message {
         /// The same instant by the monotonic clock.
         heard: Duration,
     },
-    /// Answered when everything before is durable.
+    /// Answered when everything before is durable, but for contexts that wait for their measurement.
     Flush { done: oneshot::Sender<()> },
     /// A link is over; answered when that is durable too.
     Closed {
@@ -129,8 +129,9 @@ pub(crate) struct LinkMemory {
     recent: VecDeque<(u16, Vec<u8>, DateTime<Utc>)>,
     /// To be shown if nothing else comes.
     held: Option<(NewPacket, Shared)>,
-    /// Glucose contexts whose measurement has not come.
-    early: VecDeque<NewPacket>,
+    /// Glucose contexts whose measurement has not come, with its number; of personal meters only, for what came before
+    /// them on a shared one may not have been kept.
+    early: VecDeque<(u16, NewPacket)>,
     /// Contexts that are not waited for any more.
     orphaned: u64,
 }
@@ -292,6 +293,7 @@ impl CaptureTask {
             items.push(if copy.may_read(&memory.meter, self.clock.now()) {
                 Capture::Keep(packet)
             } else {
+                memory.forget_early();
                 Capture::Count {
                     link,
                     counter: Some(Counter::NoConsent),
@@ -301,7 +303,7 @@ impl CaptureTask {
         }
         // A context is nothing without its measurement's row; the spool finds it.
         if packet.characteristic == uuid16::GLUCOSE_CONTEXT {
-            items.push(Capture::Keep(packet));
+            items.push(Capture::Join(packet));
             return;
         }
         if memory.repeats(&packet) {
@@ -382,10 +384,12 @@ impl CaptureTask {
         if items.is_empty() {
             return Ok(true);
         }
-        let came: Vec<Capture> = items.iter().filter_map(|item| self.early_of(item)).collect();
-        items.extend(came);
+        // In front of their measurements, as they came.
+        let mut all: Vec<Capture> = items.iter().filter_map(|item| self.early_of(item)).collect();
+        let early = all.len();
+        all.append(items);
         let captured = loop {
-            match self.spool.capture(items).await {
+            match self.spool.capture(&all).await {
                 Ok(captured) => break captured,
                 Err(error) if error.disposition() == Disposition::Retry => {
                     if !self.board.capture_stalled() {
@@ -407,13 +411,14 @@ impl CaptureTask {
             tracing::info!("packets can be written down again");
             self.board.set_capture_stalled(false);
         }
-        for (item, what) in items.drain(..).zip(&captured) {
-            if let (Capture::Keep(context), Captured::Orphaned) = (item, what)
+        for (item, what) in all.into_iter().zip(&captured) {
+            if let (Capture::Keep(context) | Capture::Join(context), Captured::Orphaned) = (item, what)
                 && let Some(memory) = self.links.get_mut(&context.link)
             {
                 memory.remember_early(context);
             }
         }
+        let captured = captured.get(early..).unwrap_or_default();
         for notice in notices.drain(..) {
             match notice {
                 Notice::Wrote { item, link, waiting } => {
@@ -455,9 +460,9 @@ impl CaptureTask {
         if early.is_empty() {
             return None;
         }
-        let number = record_number(packet);
-        let place = early.iter().position(|context| record_number(context) == number)?;
-        early.remove(place).map(Capture::Keep)
+        let number = record_number(packet)?;
+        let place = early.iter().position(|(of, _)| *of == number)?;
+        early.remove(place).map(|(_, context)| Capture::Keep(context))
     }
 
     /// Shows what is kept nowhere. A packet that comes back is to be kept after all.
@@ -483,11 +488,11 @@ impl CaptureTask {
     }
 
     async fn close(&mut self, link: LinkId, end: LinkEnd, hard: &CancellationToken) -> Result<(), SpoolError> {
-        if let Some(memory) = self.links.remove(&link) {
+        if let Some(mut memory) = self.links.remove(&link) {
             let mut items = Vec::new();
-            let never_came = u64::try_from(memory.early.len()).unwrap_or(u64::MAX);
-            let contexts = memory.orphaned.saturating_add(never_came);
-            if contexts > 0 {
+            memory.forget_early();
+            if memory.orphaned > 0 {
+                let contexts = memory.orphaned;
                 items.push(Capture::Orphaned { contexts });
             }
             if let Some((packet, shared)) = memory.held
@@ -518,15 +523,27 @@ impl CaptureTask {
 impl LinkMemory {
     /// Keeps a context without a measurement for when that comes. One that cannot be read names none.
     fn remember_early(&mut self, context: NewPacket) {
-        if record_number(&context).is_none() {
-            self.orphaned += 1;
+        let number = record_number(&context).filter(|_| self.meter.role == MeterRole::Personal);
+        let Some(number) = number else {
+            self.orphaned = self.orphaned.saturating_add(1);
+            return;
+        };
+        let again = |(of, known): &(u16, NewPacket)| *of == number && known.raw == context.raw;
+        if self.early.iter().any(again) {
             return;
         }
-        self.early.push_back(context);
+        self.early.push_back((number, context));
         if self.early.len() > MAX_EARLY {
             self.early.pop_front();
-            self.orphaned += 1;
+            self.orphaned = self.orphaned.saturating_add(1);
         }
+    }
+
+    /// Gives the contexts up that wait.
+    fn forget_early(&mut self) {
+        let many = u64::try_from(self.early.len()).unwrap_or(u64::MAX);
+        self.early.clear();
+        self.orphaned = self.orphaned.saturating_add(many);
     }
 
     /// Says what becomes of a shared meter's packet, once the meter's clock is known or known to be unknown. `row` is where

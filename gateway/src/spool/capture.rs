@@ -1,6 +1,6 @@
 //! Links and the packets that come over them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
 
 use carepost_domain::id::{MeterId, SittingId};
@@ -163,12 +163,21 @@ impl Spool {
         let mut tally = Tally::default();
         let mut next = None;
         let mut forgot = false;
-        // Contexts without a measurement, by their places.
-        let mut early = Vec::new();
+        let mut early = Early::default();
         for step in steps {
             let item = match step {
                 Step::Records(records) => {
+                    let from = captured.len();
+                    let came = early.of(&records.0);
                     keep(&mut tx, records, &mut next, &mut captured, &mut tally).await?;
+                    for (record, place, context) in came {
+                        if let Some(Captured::Spooled(row) | Captured::Joined(row)) =
+                            captured.get(from + record).copied()
+                            && let Some(orphan) = captured.get_mut(place)
+                        {
+                            *orphan = join_row(&mut tx, context, row).await?;
+                        }
+                    }
                     continue;
                 }
                 Step::Other(item) => item,
@@ -176,9 +185,12 @@ impl Spool {
             captured.push(match item {
                 Capture::Keep(context) | Capture::KeepForNow(context) => {
                     let joined = join_context(&mut tx, context).await?;
-                    early.extend((joined == Captured::Orphaned).then_some((captured.len(), context)));
+                    if joined == Captured::Orphaned {
+                        early.remember(captured.len(), context);
+                    }
                     joined
                 }
+                Capture::Join(context) => join_context(&mut tx, context).await?,
                 Capture::Orphaned { contexts } => {
                     add(&mut tx, Counter::ContextsOrphaned, *contexts).await?;
                     Captured::Counted
@@ -200,13 +212,6 @@ impl Spool {
                     Captured::Counted
                 }
             });
-        }
-        for (place, context) in early {
-            if comes_later(context, items.get(place..).unwrap_or_default())
-                && let Some(orphan) = captured.get_mut(place)
-            {
-                *orphan = join_context(&mut tx, context).await?;
-            }
         }
         tally.write(&mut tx).await?;
         Ok(Packets {
@@ -543,11 +548,30 @@ pub(crate) fn record_number(packet: &NewPacket) -> Option<u16> {
     }
 }
 
-/// Whether the measurement of a context is among these.
-fn comes_later(context: &NewPacket, items: &[Capture]) -> bool {
-    let number = record_number(context);
-    let mut records = items.iter().filter_map(as_record);
-    number.is_some() && records.any(|(record, _)| record.link == context.link && record_number(record) == number)
+/// Contexts of one transaction whose measurement has not come, with their places in it.
+#[derive(Debug, Default)]
+struct Early<'a>(HashMap<(LinkId, u16), (usize, &'a NewPacket)>);
+
+impl<'a> Early<'a> {
+    /// One that cannot be read names no measurement.
+    fn remember(&mut self, place: usize, context: &'a NewPacket) {
+        if let Some(number) = record_number(context) {
+            self.0.insert((context.link, number), (place, context));
+        }
+    }
+
+    /// Those of these records: the record's place among them, the context's place and itself.
+    fn of(&mut self, records: &[Record<'_>]) -> Vec<(usize, usize, &'a NewPacket)> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let of_record = |(record, (packet, _)): (usize, &Record<'_>)| {
+            let number = record_number(packet)?;
+            let (place, context) = self.0.remove(&(packet.link, number))?;
+            Some((record, place, context))
+        };
+        records.iter().enumerate().filter_map(of_record).collect()
+    }
 }
 
 /// A context belongs to the measurement of its number on the same link. One that cannot be read is kept with the newest
@@ -576,6 +600,28 @@ async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result
     let Some((row, measurement)) = row else {
         return Ok(Captured::Orphaned);
     };
+    join_on_broken_links(conn, packet, &measurement).await?;
+    Ok(Captured::Joined(SpoolRow(row)))
+}
+
+/// Joins a context to the row of its measurement.
+async fn join_row(conn: &mut SqliteConnection, packet: &NewPacket, row: SpoolRow) -> Result<Captured, SpoolError> {
+    let measurement: Vec<u8> = sqlx::query_scalar("UPDATE spool SET context_raw = $2 WHERE id = $1 RETURNING raw")
+        .bind(row.0)
+        .bind(&packet.raw)
+        .fetch_one(&mut *conn)
+        .await
+        .attempting(ATTEMPT)?;
+    join_on_broken_links(conn, packet, &measurement).await?;
+    Ok(Captured::Joined(row))
+}
+
+/// Joins a context to its measurement where that waits for it on a link that broke before.
+async fn join_on_broken_links(
+    conn: &mut SqliteConnection,
+    packet: &NewPacket,
+    measurement: &[u8],
+) -> Result<(), SpoolError> {
     sqlx::query(
         "UPDATE spool SET context_raw = $4
          WHERE link IN (SELECT id FROM links WHERE meter = $1 AND id < $2 AND unclean = 1 AND closed_at IS NOT NULL)
@@ -585,9 +631,9 @@ async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result
     .bind(packet.link.0)
     .bind(i64::from(uuid16::GLUCOSE_MEASUREMENT))
     .bind(&packet.raw)
-    .bind(&measurement)
+    .bind(measurement)
     .execute(&mut *conn)
     .await
     .attempting(ATTEMPT)?;
-    Ok(Captured::Joined(SpoolRow(row)))
+    Ok(())
 }

@@ -139,7 +139,8 @@ impl Looks {
 /// What capture is to write down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Capture {
-    /// A packet that may be kept. Contexts (2A34) join their measurement's row, also if that comes behind them.
+    /// A packet that may be kept. A context (2A34) joins its measurement's row: of those before it the newest, else the first
+    /// behind it.
     Keep(NewPacket),
     /// A packet that may be kept, whose sitting is a guess until the clock of its link is known.
     KeepForNow(NewPacket),
@@ -164,6 +165,8 @@ pub enum Capture {
         /// Under what it is counted, if at all.
         counter: Option<Counter>,
     },
+    /// A context that joins the row of a measurement before it, and none behind it.
+    Join(NewPacket),
     /// So many contexts turned out to belong to no measurement.
     Orphaned {
         /// How many.

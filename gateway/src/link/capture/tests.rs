@@ -540,25 +540,36 @@ fn no_packet_gets_the_nonce_of_another() {
     assert_eq!(drawn.len(), 1_000);
 }
 
+fn slots_of(readings: &[String]) -> Vec<Option<Slot>> {
+    let slot = |text: &String| serde_json::from_str::<WireReading>(text).unwrap().slot;
+    readings.iter().map(slot).collect()
+}
+
 #[tokio::test]
 async fn a_context_waits_for_its_measurement_as_long_as_the_link_stands() {
     let mut rig = Rig::new().await;
     let link = rig.open(&glucose_meter()).await;
+    let another = rig.open(&glucose_meter()).await;
     rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, fasting(1)).await;
     rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, fasting(2)).await;
-    // Of a record that never comes, and of none.
+    // It came before, and is the same.
+    rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, fasting(2)).await;
+    // Of a record that never comes, of none, and of another link.
     rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, fasting(9)).await;
     rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, vec![0]).await;
-    for number in [2, 1] {
-        rig.hear_of(uuid16::GLUCOSE_MEASUREMENT, link, glucose(number, at(-5), false))
-            .await;
+    rig.hear_of(uuid16::GLUCOSE_CONTEXT, another, fasting(3)).await;
+    for number in [2, 1, 3] {
+        let record = glucose(number, at(-5 - i64::from(number)), false);
+        rig.hear_of(uuid16::GLUCOSE_MEASUREMENT, link, record).await;
+        // Nothing is settled between the two.
+        assert_eq!(rig.bench.settle().await, 1);
     }
-    assert_eq!(rig.bench.settle().await, 2);
-    let readings = rig.bench.outbox().await;
-    let fasting = |text: &String| serde_json::from_str::<WireReading>(text).unwrap().slot == Some(Slot::Fasting);
-    assert_eq!((readings.len(), readings.iter().all(fasting)), (2, true));
+    let fasting = Some(Slot::Fasting);
+    assert_eq!(slots_of(&rig.bench.outbox().await), [fasting, fasting, None]);
     rig.close(link).await;
     assert_eq!(rig.counted(Counter::ContextsOrphaned).await, 2);
+    rig.close(another).await;
+    assert_eq!(rig.counted(Counter::ContextsOrphaned).await, 3);
 }
 
 #[tokio::test]
@@ -566,12 +577,45 @@ async fn contexts_without_a_measurement_take_up_no_more_than_so_much_and_are_all
     let mut rig = Rig::new().await;
     let link = rig.open(&glucose_meter()).await;
     let many = u16::try_from(MAX_EARLY).unwrap() + 10;
-    for number in 0..many {
-        rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, fasting(number)).await;
-    }
+    let context = |number| Message::Packet {
+        link,
+        characteristic: uuid16::GLUCOSE_CONTEXT,
+        raw: fasting(number),
+        received_at: noon(),
+        heard: Duration::ZERO,
+    };
+    rig.take((0..many).map(context).collect()).await;
     assert_eq!(rig.task.links[&link].early.len(), MAX_EARLY);
-    rig.hear_of(uuid16::GLUCOSE_MEASUREMENT, link, glucose(many - 1, at(-5), true))
-        .await;
+    let record = glucose(many - 1, at(-5), true);
+    rig.hear_of(uuid16::GLUCOSE_MEASUREMENT, link, record).await;
     rig.close(link).await;
     assert_eq!(rig.counted(Counter::ContextsOrphaned).await, u64::from(many) - 1);
+    assert_eq!(rig.bench.settle().await, 1);
+    assert_eq!(slots_of(&rig.bench.outbox().await), [Some(Slot::Fasting)]);
+}
+
+#[tokio::test]
+async fn a_shared_meters_context_waits_for_nothing() {
+    let mut rig = Rig::new().await;
+    let mut meter = glucose_meter();
+    meter.role = MeterRole::StoreShared;
+    let link = rig.open(&meter).await;
+    rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, fasting(1)).await;
+    assert!(rig.task.links[&link].early.is_empty());
+    rig.close(link).await;
+    assert_eq!(rig.counted(Counter::ContextsOrphaned).await, 1);
+}
+
+#[tokio::test]
+async fn a_context_that_waits_is_forgotten_with_a_withdrawal() {
+    let mut rig = Rig::new().await;
+    let link = rig.open(&glucose_meter()).await;
+    rig.hear_of(uuid16::GLUCOSE_CONTEXT, link, fasting(1)).await;
+    let withdrawal = withdrawn(grant(201, alice()), noon());
+    let delta = delta(1, vec![withdrawal]);
+    rig.bench.spool.apply_delta(&delta, noon()).await.unwrap();
+    rig.hear_of(uuid16::GLUCOSE_MEASUREMENT, link, glucose(1, at(-5), true))
+        .await;
+    assert!(rig.task.links[&link].early.is_empty());
+    assert_eq!(rig.status().await.spooled, 0);
 }

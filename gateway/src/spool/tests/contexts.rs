@@ -6,6 +6,7 @@ use carepost_contract::v1::WireReading;
 use carepost_daemon::CancellationToken;
 use carepost_domain::meter::Meter;
 use carepost_domain::reading::Slot;
+use carepost_gatt::glucose::Context;
 use carepost_gatt::uuid16;
 use chrono::TimeDelta;
 use tokio::time::timeout;
@@ -88,6 +89,56 @@ async fn a_context_before_its_measurement_joins_it_if_both_are_written_down_toge
     assert_eq!((unreadable, first, third), (before, second, fourth));
     bench.settle().await;
     assert_eq!(slots(&bench).await, [None, Some(Slot::Fasting), Some(Slot::Fasting)]);
+}
+
+#[tokio::test]
+async fn of_two_contexts_the_later_stays_and_of_two_measurements_the_first_has_it() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    let other_link = bench.link(&meter).await;
+    let record = |minutes| Capture::Keep(packet(link, &meter, glucose(1, at(minutes), true), noon()));
+    let without_meal = Context {
+        meal: None,
+        ..Context::empty(1)
+    };
+    let early = context(link, &meter, without_meal.encode().unwrap());
+    let items = [
+        // The same number on another link is another record's.
+        context(other_link, &meter, fasting(1)),
+        early,
+        record(-5),
+        context(link, &meter, fasting(1)),
+        context(link, &meter, fasting(2)),
+        Capture::Keep(packet(link, &meter, glucose(2, at(-4), true), noon())),
+        Capture::Keep(packet(link, &meter, glucose(2, at(-3), true), noon())),
+    ];
+    let captured = bench.spool.capture(&items).await.unwrap();
+    let joined = |place: usize| matches!(captured[place], Captured::Joined(_));
+    assert_eq!([0, 1, 3, 4].map(joined), [false, true, true, true], "{captured:?}");
+    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    bench.settle().await;
+    assert_eq!(slots(&bench).await, [Some(Slot::Fasting), Some(Slot::Fasting), None]);
+}
+
+#[tokio::test]
+async fn a_context_of_what_came_before_it_joins_nothing_behind_it() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    let Capture::Keep(packet_of_context) = context(link, &meter, fasting(1)) else {
+        panic!("it is one")
+    };
+    let record = Capture::Keep(packet(link, &meter, glucose(1, at(-5), false), noon()));
+    let captured = bench
+        .spool
+        .capture(&[Capture::Join(packet_of_context), record])
+        .await
+        .unwrap();
+    assert!(
+        matches!(captured[..], [Captured::Orphaned, Captured::Spooled(_)]),
+        "{captured:?}"
+    );
 }
 
 #[tokio::test]
@@ -284,12 +335,11 @@ async fn a_context_that_comes_before_records_that_would_take_the_page_along_is_w
     }
     let context = [context(link, &meter, fasting(0))];
     let record = [Capture::Keep(packet(link, &meter, glucose(4, at(-8), false), noon()))];
-    let capture = async {
-        bench.spool.capture(&context).await.unwrap();
-        bench.spool.capture(&record).await.unwrap()
-    };
-    let (captured, _) = bench.both(capture, bench.settle()).await;
-    assert!(matches!(captured[..], [Captured::Spooled(_)]));
+    // Both wait for the connection before the page is on offer.
+    let capture = async { tokio::join!(bench.spool.capture(&context), bench.spool.capture(&record)) };
+    let ((joined, captured), _) = bench.both(capture, bench.settle()).await;
+    assert!(matches!(joined.unwrap()[..], [Captured::Joined(_)]));
+    assert!(matches!(captured.unwrap()[..], [Captured::Spooled(_)]));
     bench.settle().await;
     let mut slots = slots(&bench).await;
     slots.sort();

@@ -217,6 +217,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Debug, Default)]
 struct Model {
     waiting: BTreeMap<SpoolRow, (u16, bool)>,
+    /// Rows up to this one came over links that have ended.
+    ended: Option<SpoolRow>,
     outbox: BTreeMap<u16, bool>,
 }
 
@@ -238,7 +240,10 @@ impl Model {
 
     /// Takes note of what became of the context of a number.
     fn context(&mut self, number: u16, what: Captured) {
-        if what == Captured::Orphaned {
+        let of_this_link = |(row, (other, _)): (&SpoolRow, &(u16, bool))| *other == number && Some(*row) > self.ended;
+        let joins = self.waiting.iter().any(of_this_link);
+        assert_eq!(matches!(what, Captured::Joined(_)), joins);
+        if !joins {
             return;
         }
         let same = |(other, _): &&mut (u16, bool)| *other == number;
@@ -296,13 +301,11 @@ async fn played(steps: Vec<Step>) {
                 let (number, _) = *model.waiting.values().nth(nth.index(model.waiting.len())).unwrap();
                 let context = [context_of(link, number)];
                 let items = records(link, numbers.iter().copied());
-                let capture = async {
-                    let what = bench.spool.capture(&context).await.unwrap();
-                    (what, bench.spool.capture(&items).await.unwrap())
-                };
+                // Both wait for the connection before the page is on offer.
+                let capture = async { tokio::join!(bench.spool.capture(&context), bench.spool.capture(&items)) };
                 let ((what, captured), _) = bench.both(capture, bench.settle()).await;
-                model.context(number, what[0]);
-                model.heard(&numbers, &captured);
+                model.context(number, what.unwrap()[0]);
+                model.heard(&numbers, &captured.unwrap());
                 // What came meanwhile may be settled by the same pass, or wait for the next.
                 bench.settle().await;
                 model.settle();
@@ -322,6 +325,7 @@ async fn played(steps: Vec<Step>) {
             Step::PowerCut => {
                 bench = bench.crash_image().await;
                 link = bench.link(&glucose_meter()).await;
+                model.ended = model.waiting.keys().next_back().copied();
             }
         }
         model.compare(&bench).await;
