@@ -80,8 +80,10 @@ impl Session {
                 actions = next;
             }
             if let Some(outcome) = outcome {
-                if !matches!(outcome, Outcome::Aborted { .. }) {
-                    self.refused = None;
+                match told(&outcome, sync.announced()) {
+                    Some(told) => drop(self.refused.get_or_insert(told)),
+                    None if matches!(outcome, Outcome::Aborted { .. }) => {}
+                    None => self.refused = None,
                 }
                 self.note_outcome(&outcome, revision).await?;
                 return Ok(collected(&outcome));
@@ -170,6 +172,28 @@ impl Session {
     }
 }
 
+/// What staff is told of a conversation that brought less than there is, though the link was well.
+fn told(outcome: &Outcome, announced: Option<u32>) -> Option<String> {
+    match outcome {
+        Outcome::Aborted { reason, .. } => match reason {
+            // The link counts as interrupted.
+            AbortReason::LinkLost | AbortReason::TimedOut => None,
+            AbortReason::NotSubscribed => Some("the meter says that nobody listens to its control point".to_owned()),
+            AbortReason::Busy => Some("the meter is busy with another transfer, and stays so".to_owned()),
+            AbortReason::WriteFailed { att_error } => Some(match att_error {
+                Some(code) => format!("the meter refuses to be asked for its records (ATT error {code:02X})"),
+                None => "the meter cannot be asked for its records".to_owned(),
+            }),
+            AbortReason::Refused { code } => Some(format!("the meter refuses to report its records ({})", code.name())),
+            AbortReason::TooManyValues => Some("the meter does not stop sending records".to_owned()),
+        },
+        Outcome::NoRecords { .. } => announced
+            .filter(|records| *records > 0)
+            .map(|records| format!("the meter counts {records} records and reports none")),
+        Outcome::Complete { .. } => None,
+    }
+}
+
 /// A meter that refuses has nothing in hand; one that went away or fell silent may have.
 fn collected(outcome: &Outcome) -> Collected {
     match outcome {
@@ -196,5 +220,53 @@ async fn wait_until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use carepost_gatt::racp::ResultCode;
+
+    use super::*;
+
+    #[test]
+    fn staff_are_told_why_a_conversation_brought_less_than_there_is() {
+        let aborted = |reason| Outcome::Aborted {
+            reason,
+            delivered: 0,
+            high_water: None,
+        };
+        let refused = |code| aborted(AbortReason::Refused { code });
+        let none = Outcome::NoRecords { high_water: None };
+        let complete = Outcome::Complete {
+            delivered: 0,
+            announced: Some(3),
+            reset_detected: false,
+            high_water: None,
+        };
+        let write_failed = |att_error| aborted(AbortReason::WriteFailed { att_error });
+        for (outcome, announced, words) in [
+            (refused(ResultCode::InvalidOperator), None, Some("(invalid_operator)")),
+            (refused(ResultCode::Unknown(10)), None, Some("(unknown_10)")),
+            (write_failed(Some(0x0F)), None, Some("0F")),
+            (write_failed(None), None, Some("cannot be asked")),
+            (aborted(AbortReason::Busy), None, Some("busy")),
+            (aborted(AbortReason::NotSubscribed), None, Some("nobody listens")),
+            (aborted(AbortReason::TooManyValues), None, Some("does not stop")),
+            (none, Some(5), Some("counts 5 records")),
+            // An empty meter, one that cannot count, and links that count as interrupted.
+            (none, Some(0), None),
+            (none, None, None),
+            (complete, Some(3), None),
+            (aborted(AbortReason::LinkLost), Some(5), None),
+            (aborted(AbortReason::TimedOut), Some(5), None),
+        ] {
+            let told = told(&outcome, announced);
+            assert_eq!(told.is_some(), words.is_some(), "{outcome:?}: {told:?}");
+            assert!(
+                words.is_none_or(|words| told.as_ref().is_some_and(|told| told.contains(words))),
+                "{outcome:?}: {told:?}"
+            );
+        }
     }
 }
