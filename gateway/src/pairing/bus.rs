@@ -5,7 +5,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use carepost_domain::meter::{About, Address, AddressType, MeterKind};
+use carepost_domain::id::MeterId;
+use carepost_domain::meter::{About, Address, AddressType, MeterKind, meter_id};
 use carepost_domain::quirks::{ClockSource, QuirkTable, Support, Traits, WriteClock};
 use carepost_gatt::uuid16;
 use tokio::time::{Instant, sleep, timeout};
@@ -516,23 +517,25 @@ impl Bus {
 
     /// One text of the Device Information Service; empty where it cannot be read, which is no reason to give up.
     async fn text_at(&self, path: &str) -> Result<String, Failure> {
-        let options: HashMap<&str, Variant<'_>> = HashMap::new();
-        let asked = self.call("read a text of the meter", path, CHARACTERISTIC, "ReadValue", &options);
-        let reply = match timeout(VALUE_LIMIT, asked).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(error)) => {
-                return match error.failure(During::Reading) {
-                    Some(failure @ (Failure::BondLost | Failure::NoBluetooth)) => Err(failure),
-                    _ => Ok(String::new()),
-                };
-            }
-            Err(_) => return Ok(String::new()),
-        };
-        let bytes: Vec<u8> = reply.body().deserialize().unwrap_or_default();
+        let bytes = self.value_at("read a text of the meter", path).await?;
         let bytes = bytes.get(..MAX_TEXT_BYTES).unwrap_or(&bytes);
         let text = String::from_utf8_lossy(bytes);
         // Some meters pad with zeros, and some leave rubbish behind them.
         Ok(text.split('\0').next().unwrap_or_default().trim().to_owned())
+    }
+
+    /// A value; empty where it cannot be read.
+    pub(super) async fn value_at(&self, attempt: &'static str, path: &str) -> Result<Vec<u8>, Failure> {
+        let options: HashMap<&str, Variant<'_>> = HashMap::new();
+        let asked = self.call(attempt, path, CHARACTERISTIC, "ReadValue", &options);
+        match timeout(VALUE_LIMIT, asked).await {
+            Ok(Ok(reply)) => Ok(reply.body().deserialize().unwrap_or_default()),
+            Ok(Err(error)) => match error.failure(During::Reading) {
+                Some(failure @ (Failure::BondLost | Failure::NoBluetooth)) => Err(failure),
+                _ => Ok(Vec::new()),
+            },
+            Err(_) => Ok(Vec::new()),
+        }
     }
 
     /// Writes a value with response.
@@ -664,7 +667,7 @@ fn details(device: &Device, table: &Table, texts: &HashMap<u16, String>) -> Opti
     let unsupported = kind.is_none() || quirk.is_some_and(|quirk| quirk.support == Support::RecognisedUnsupported);
     let clock = quirk
         .filter(|quirk| quirk.talk.write_clock == WriteClock::Pairing)
-        .and_then(|quirk| clock_write(quirk.talk.clock, kind, table));
+        .and_then(|quirk| clock_write(quirk.talk.clock, meter_id(address, address_type), kind, table));
     Some(Details {
         address,
         address_type,
@@ -678,22 +681,30 @@ fn details(device: &Device, table: &Table, texts: &HashMap<u16, String>) -> Opti
     })
 }
 
-/// Where and how the clock is written. What has a layout of its maker's own is the link's business.
-fn clock_write(source: ClockSource, kind: Option<MeterKind>, table: &Table) -> Option<ClockWrite> {
-    let (service, characteristic, layout) = match source {
-        ClockSource::CurrentTime => (
+/// Where and how the clock is written: where it is read from, first where the entry says. What has a layout of its maker's
+/// own is the link's business.
+fn clock_write(source: ClockSource, meter: MeterId, kind: Option<MeterKind>, table: &Table) -> Option<ClockWrite> {
+    let at = |service: u16, characteristic: u16, layout: ClockLayout| {
+        let path = table.find(Some(service), characteristic)?;
+        Some(ClockWrite {
+            meter,
+            path: path.to_owned(),
+            layout,
+        })
+    };
+    let current_time = || {
+        at(
             uuid16::CURRENT_TIME_SERVICE,
             uuid16::CURRENT_TIME,
             ClockLayout::CurrentTime,
-        ),
-        ClockSource::DateTime => (kind?.service(), uuid16::DATE_TIME, ClockLayout::DateTime),
-        ClockSource::None => return None,
+        )
     };
-    let path = table.find(Some(service), characteristic)?;
-    Some(ClockWrite {
-        path: path.to_owned(),
-        layout,
-    })
+    let date_time = || at(kind?.service(), uuid16::DATE_TIME, ClockLayout::DateTime);
+    match source {
+        ClockSource::CurrentTime => current_time().or_else(date_time),
+        ClockSource::DateTime => date_time().or_else(current_time),
+        ClockSource::None => None,
+    }
 }
 
 #[cfg(test)]

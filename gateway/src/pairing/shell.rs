@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carepost_daemon::{CancellationToken, Clock};
+use chrono_tz::Tz;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -18,9 +19,11 @@ use super::bus::{Bond, Bus, CallError, SERVICE};
 use super::failure::Failure;
 use super::machine::Machine;
 use super::words::{Action, Answer, ClockWrite, Done, Event, Operation, Outcome, Reply, Request, View};
+use crate::admit::chain;
 use crate::clock_trust::ClockTrust;
 use crate::link::turn::{Turn, Turns};
-use crate::spool::{Counter, Disposition, Spool};
+use crate::meter_clock::Shown;
+use crate::spool::{Counter, Disposition, Look, Spool};
 
 /// Commands that wait; a page sends one per press.
 const COMMANDS: usize = 16;
@@ -508,24 +511,18 @@ impl Task {
             return;
         };
         let bus = link.bus.clone();
-        let clock = match &operation {
-            Operation::SetClock(write) => self.clock_value(write),
-            _ => None,
-        };
+        let (clock, spool) = (self.right_clock(), self.parts.spool.clone());
         self.operations.spawn(async move {
-            let done = carry_out(&bus, operation, clock).await;
+            let done = carry_out(&bus, &spool, operation, clock).await;
             Finished::Operation(attempt, done.unwrap_or_else(Done::Failed))
         });
     }
 
-    /// The time as the meter keeps it: the store's. Nothing while this machine's own clock is not believed, because a meter
-    /// whose clock is wrong in the open is better than one that was set wrong.
-    fn clock_value(&self, write: &ClockWrite) -> Option<Vec<u8>> {
+    /// The clock by which a meter's is set, and the store's zone. Nothing while this machine's own clock is not believed, because
+    /// a meter whose clock is wrong in the open is better than one that was set wrong.
+    fn right_clock(&self) -> Option<(Clock, Tz)> {
         let zone = self.parts.spool.down().zone()?;
-        if !self.parts.trust.is_trusted() {
-            return None;
-        }
-        write.layout.encode(self.parts.clock.now(), zone)
+        self.parts.trust.is_trusted().then(|| (self.parts.clock.clone(), zone))
     }
 
     /// Clears up what goes on, and takes the agent back.
@@ -557,7 +554,12 @@ impl Task {
     }
 }
 
-async fn carry_out(bus: &Bus, operation: Operation, clock: Option<Vec<u8>>) -> Result<Done, Failure> {
+async fn carry_out(
+    bus: &Bus,
+    spool: &Spool,
+    operation: Operation,
+    clock: Option<(Clock, Tz)>,
+) -> Result<Done, Failure> {
     Ok(match operation {
         Operation::Look(address) => Done::Looked(bus.look(address).await?),
         Operation::Find { address, adapter } => Done::Found(bus.find(address, &adapter).await?),
@@ -572,8 +574,8 @@ async fn carry_out(bus: &Bus, operation: Operation, clock: Option<Vec<u8>>) -> R
         Operation::Read(path) => Done::Read(bus.read(&path).await?),
         Operation::Recall(path) => Done::Read(bus.recall(&path).await?),
         Operation::SetClock(write) => match clock {
-            Some(value) => {
-                bus.write(&write.path, &value).await?;
+            Some((clock, zone)) => {
+                set_clock(bus, spool, &write, &clock, zone).await?;
                 Done::ClockSet
             }
             None => {
@@ -620,4 +622,28 @@ async fn incoming(link: &mut Option<Link>) -> Incoming {
         },
         () = link.bus.connection.closed() => Incoming::Lost,
     }
+}
+
+/// Sets a meter's clock. What it showed before is noted first: the records that it holds are dated by that.
+async fn set_clock(bus: &Bus, spool: &Spool, write: &ClockWrite, clock: &Clock, zone: Tz) -> Result<(), Failure> {
+    let shown = bus.value_at("read the meter's clock", &write.path).await?;
+    let now = clock.now();
+    let skew = Shown::of(write.layout, &shown).and_then(|shown| shown.skew(now, zone));
+    if let Some(skew) = skew
+        && let Err(error) = spool.note_look(write.meter, Look { skew, at: now }).await
+    {
+        tracing::warn!(
+            error = chain(&error),
+            "the meter's clock was not set: what it showed cannot be noted"
+        );
+        return Err(Failure::Other);
+    }
+    let value = write.layout.encode(clock.now(), zone).ok_or(Failure::Other)?;
+    bus.write(&write.path, &value).await?;
+    tracing::info!(
+        meter.id = %write.meter,
+        skew_ms = skew.map(|skew| skew.num_milliseconds()),
+        "meter's clock is set"
+    );
+    Ok(())
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use carepost_domain::code_enum;
+use carepost_domain::id::MeterId;
 use carepost_domain::meter::{About, Address, AddressType, MeterKind};
 
 use super::failure::Failure;
@@ -120,6 +121,8 @@ pub(crate) struct Details {
 /// A clock that is written in the session of the pairing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClockWrite {
+    /// Whose clock it is.
+    pub(crate) meter: MeterId,
     /// Path of the characteristic.
     pub(crate) path: String,
     /// How it is laid out.

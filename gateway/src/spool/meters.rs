@@ -155,6 +155,26 @@ impl Spool {
         look(skew_ms, at)
     }
 
+    /// Notes what a meter's clock showed outside of a link, such as before it was set in the session of a pairing.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn note_look(&self, meter: MeterId, look: Look) -> Result<(), SpoolError> {
+        const ATTEMPT: &str = "note what a meter's clock showed";
+        let mut tx = self.begin(ATTEMPT).await?;
+        sqlx::query(
+            "INSERT INTO meter_state (meter, skew_ms, skew_at) VALUES ($1, $2, $3)
+             ON CONFLICT (meter) DO UPDATE SET skew_ms = excluded.skew_ms, skew_at = excluded.skew_at",
+        )
+        .bind(meter.uuid())
+        .bind(look.skew.num_milliseconds())
+        .bind(micros(look.at))
+        .execute(&mut *tx)
+        .await
+        .attempting(ATTEMPT)?;
+        tx.commit().await.attempting(ATTEMPT)
+    }
+
     /// Whether a notification session of this meter was kept over the end of a link, now or before the last restart.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use carepost_daemon::Clock;
+use carepost_sim::ClockSetting;
 use carepost_sim::control::{CuffRecord, GlucoseRecord};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -476,4 +477,45 @@ async fn meters_that_demand_a_bond_are_paired_at_the_staff_page_and_read_from_th
 #[tokio::test(flavor = "multi_thread")]
 async fn families_with_keys_and_meters_with_private_addresses_are_paired_and_read() {
     live(FAMILIES).await;
+}
+
+/// Local time as a right clock at the meter's home shows it.
+fn right_local() -> chrono::NaiveDateTime {
+    (Clock::system().now() + TimeDelta::hours(8)).naive_utc()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_while_pairing_leaves_what_was_measured_before_its_time() {
+    let (mut world, staff, homes) = opened(&[Meter::cuff("and-ua651", "").empty().only_ever_theirs()]).await;
+    let home = &homes[0];
+    let wrong = ClockSetting::Local(right_local() - TimeDelta::hours(3));
+    world.meters().set_clock(&home.name, wrong).await.unwrap();
+    measure(&mut world, home, 0, 0).await;
+    let measured_at = Clock::system().now();
+    let paired = pair(&mut world, &staff, &home.name).await;
+    let shown = world.meters().meter(&home.name).await.unwrap().unwrap().clock;
+    let ClockSetting::Local(shown) = shown else {
+        panic!("{shown:?}")
+    };
+    assert!((right_local() - shown).abs() < TimeDelta::minutes(1), "{shown}");
+    register(&staff, &paired, home).await;
+    registered(&world, home).await;
+    world.gateway_up_to_date().await.unwrap();
+    next_second().await;
+    measure(&mut world, home, 0, 1).await;
+    let (_, person) = &home.people[0];
+    let readings = wait_for("both readings", RECOVERY, async || {
+        let readings = world.readings(person).await?;
+        Ok((readings.len() == 2).then_some(readings))
+    })
+    .await
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", world.logs()));
+    for reading in &readings {
+        let at: chrono::DateTime<chrono::Utc> = serde_json::from_value(reading["measured_at"].clone()).unwrap();
+        assert!((at - measured_at).abs() < TimeDelta::minutes(2), "{reading}");
+    }
+    let mut qualities: Vec<&str> = readings.iter().filter_map(|r| r["time"]["quality"].as_str()).collect();
+    qualities.sort_unstable();
+    assert_eq!(qualities, ["meter_ok", "skew_corrected"]);
+    closed(world).await;
 }

@@ -2,17 +2,14 @@
 
 use btleplug::api::{Characteristic, Peripheral as _, WriteType};
 use carepost_domain::quirks::{ClockSource, WriteClock};
-use carepost_domain::time::{MeterTime, local_to_utc};
-use carepost_gatt::current_time::CurrentTime;
-use carepost_gatt::{DateTime as GattDateTime, uuid16};
-use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
+use carepost_gatt::uuid16;
+use chrono::TimeDelta;
 
 use super::Session;
 use crate::admit::chain;
 use crate::link::capture::Message;
 use crate::link::{LinkFault, within};
-use crate::meter_clock::Layout;
+use crate::meter_clock::{Layout, Shown};
 use crate::spool::{LinkClock, Look};
 
 /// Services in which meters keep a Date Time (2A08): Roche puts it into the glucose service (page 3, section 2.5).
@@ -106,96 +103,5 @@ impl Session {
             tracing::debug!(meter.id = %self.meter.id, error = chain(&fault), "meter's clock is not set");
         }
         Ok(())
-    }
-}
-
-/// What a meter's clock showed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Shown {
-    time: GattDateTime,
-    fractions256: u8,
-}
-
-impl Shown {
-    fn of(layout: Layout, bytes: &[u8]) -> Option<Self> {
-        match layout {
-            Layout::CurrentTime => Self::of_current_time(bytes),
-            Layout::DateTime => Self::of_date_time(bytes),
-        }
-    }
-
-    fn of_current_time(bytes: &[u8]) -> Option<Self> {
-        let decoded = CurrentTime::decode(bytes).ok()?.value;
-        Some(Self {
-            time: decoded.time,
-            fractions256: decoded.fractions256,
-        })
-    }
-
-    fn of_date_time(bytes: &[u8]) -> Option<Self> {
-        Some(Self {
-            time: GattDateTime::decode(bytes).ok()?.value,
-            fractions256: 0,
-        })
-    }
-
-    /// Gateway minus meter; nothing if the meter's clock was never set or shows no date. Which of a meter's clocks it is, where
-    /// records come with an offset from a base clock, shows only when a record is dated (`docs/decisions/0012-which-clock-was-read.md`).
-    fn skew(self, gateway: DateTime<Utc>, zone: Tz) -> Option<TimeDelta> {
-        let MeterTime::Local { local, .. } = MeterTime::from_gatt(Some(&self.time), None) else {
-            return None;
-        };
-        let meter = local_to_utc(local, zone) + TimeDelta::milliseconds(i64::from(self.fractions256) * 1_000 / 256);
-        Some(gateway - meter)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::*;
-
-    const ZONE: Tz = chrono_tz::Asia::Shanghai;
-
-    #[test]
-    fn a_clock_behind_or_ahead_is_seen_to_the_second() {
-        for minutes in [-240, -4, 0, 7] {
-            let bytes = shown(at(minutes)).encode().unwrap();
-            let seen = Shown::of_date_time(&bytes).unwrap().skew(at(0), ZONE);
-            assert_eq!(seen, Some(TimeDelta::minutes(-minutes)), "{minutes}");
-        }
-    }
-
-    #[test]
-    fn fractions_of_the_second_count() {
-        let mut bytes = shown(at(0)).encode().unwrap();
-        bytes.extend([0, 128, 0]);
-        let seen = Shown::of_current_time(&bytes).unwrap().skew(at(1), ZONE);
-        assert_eq!(seen, Some(TimeDelta::milliseconds(59_500)));
-    }
-
-    #[test]
-    fn what_is_written_into_a_clock_is_what_is_read_back() {
-        for layout in [Layout::CurrentTime, Layout::DateTime] {
-            let bytes = layout.encode(at(5), ZONE).unwrap();
-            let seen = Shown::of(layout, &bytes).unwrap().skew(at(5), ZONE);
-            assert_eq!(seen, Some(TimeDelta::zero()), "{layout:?}");
-        }
-    }
-
-    #[test]
-    fn a_clock_that_shows_no_date_is_unknown() {
-        for bytes in [
-            // Year, month or day unknown; 31 February; month 13.
-            [0, 0, 1, 1, 0, 0, 0],
-            [0xEA, 7, 0, 1, 0, 0, 0],
-            [0xEA, 7, 2, 31, 0, 0, 0],
-            [0xEA, 7, 13, 1, 0, 0, 0],
-        ] {
-            let seen = Shown::of_date_time(&bytes).and_then(|shown| shown.skew(at(0), ZONE));
-            assert_eq!(seen, None, "{bytes:?}");
-        }
-        assert_eq!(Shown::of_date_time(&[0xEA, 7]), None);
-        assert_eq!(Shown::of_current_time(&[0; 9]), None);
     }
 }

@@ -48,6 +48,7 @@ fn details(clock: bool) -> Details {
         unsupported: false,
         bonded: true,
         clock: clock.then(|| ClockWrite {
+            meter: carepost_domain::Id::from_uuid(uuid::Uuid::from_u128(1)),
             path: format!("{PATH}/service0010/char0011"),
             layout: ClockLayout::DateTime,
         }),
