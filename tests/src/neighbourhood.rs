@@ -1,17 +1,24 @@
 //! A neighbourhood of meters, one for each fault profile, whose owners all consent: what each of them sees at the server, what
 //! the gateway keeps aside, and whether that agrees with the simulator's ledger.
+//!
+//! Long, because what a case can say and how it is checked are read side by side.
+
+mod truth;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use carepost_sim::control::{Added, Command};
-use carepost_sim::ledger::{Fate, LedgerEntry};
+use carepost_daemon::Clock;
+use carepost_sim::control::{Added, Command, GlucoseRecord};
+use carepost_sim::ledger::{Fate, LedgerEntry, Verdict};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::wait::wait_for;
 use crate::world::{Person, Setup, World, list, text};
+use truth::{NEWEST_MINUTES_AGO, SPACING_MINUTES};
 
 /// Records that each meter holds at the start, if its profile does not say otherwise.
 pub const STORED: usize = 5;
@@ -43,6 +50,12 @@ pub struct Case {
     pub quality: Option<&'static str>,
     /// What the gateway keeps aside, by reason.
     pub aside: &'static [(&'static str, u64)],
+    /// Records that another central took for good.
+    pub stolen: usize,
+    /// How many minutes after it was measured each record's reading is dated, in the order of the ledger; 0 where none is named.
+    pub shifts: &'static [i64],
+    /// What the fault makes of `measurement`, `flags` and `slot` of a record.
+    pub means: Option<fn(&LedgerEntry, &mut Value)>,
 }
 
 impl Case {
@@ -71,6 +84,9 @@ impl Case {
             contexts: true,
             quality: None,
             aside,
+            stolen: 0,
+            shifts: &[],
+            means: None,
         }
     }
 
@@ -87,6 +103,27 @@ impl Case {
             quality: Some(quality),
             ..self
         }
+    }
+
+    /// Whose readings are dated so many minutes after they were measured, and nobody on this side can know.
+    #[must_use]
+    pub const fn shifted(self, shifts: &'static [i64]) -> Self {
+        Self { shifts, ..self }
+    }
+
+    /// Whose readings say something else than what was stored, because of the fault.
+    #[must_use]
+    pub const fn meaning(self, means: fn(&LedgerEntry, &mut Value)) -> Self {
+        Self {
+            means: Some(means),
+            ..self
+        }
+    }
+
+    /// Of which another central takes so many records for good.
+    #[must_use]
+    pub const fn stolen(self, stolen: usize) -> Self {
+        Self { stolen, ..self }
     }
 
     /// Whose contexts never belong to a record.
@@ -141,6 +178,8 @@ struct Neighbour {
     case: Case,
     meter: String,
     owner: Person,
+    /// How many minutes before they were put into the meter its records were measured, in the order of the ledger.
+    ages: Vec<u32>,
 }
 
 /// What was seen of one meter.
@@ -155,6 +194,8 @@ struct Seen {
 pub struct Neighbourhood {
     world: World,
     neighbours: Vec<Neighbour>,
+    /// When the simulator started.
+    started: DateTime<Utc>,
 }
 
 fn address(at: usize) -> String {
@@ -170,7 +211,8 @@ fn simulator(cases: &[Case]) -> String {
             "\n[[meters]]\nname = \"{}\"\nkind = \"{}\"\naddress = \"{}\"\nlocal_name = \"Meter {at}\"\nmanufacturer = \"{}\"\n\
              model = \"{}\"\nserial = \"S-{at}\"\nfirmware = \"1\"\nprofile = [{}]\n{}\n\
              {}\n\
-             [meters.stored]\ncount = {}\nseed = {}\nspacing_minutes = 330\nnewest_minutes_ago = 45\n",
+             [meters.stored]\ncount = {}\nseed = {}\nspacing_minutes = {SPACING_MINUTES}\n\
+             newest_minutes_ago = {NEWEST_MINUTES_AGO}\n",
             case.name(),
             case.kind,
             address(at),
@@ -220,12 +262,14 @@ impl Neighbourhood {
     /// # Errors
     /// When a program does not start or the server refuses something.
     pub async fn start_with(cases: &[Case], settings: Vec<String>) -> anyhow::Result<Self> {
-        let world = World::start(Setup {
+        let mut world = World::start(Setup {
             simulator: Some(simulator(cases)),
             gateway: settings,
             ..Setup::default()
         })
         .await?;
+        let running_ms = world.meters().list().await?.now_ms;
+        let started = Clock::system().now() - TimeDelta::milliseconds(i64::try_from(running_ms)?);
         let mut neighbours = Vec::new();
         for (at, case) in cases.iter().enumerate() {
             let owner = world
@@ -260,10 +304,15 @@ impl Neighbourhood {
                 case: case.clone(),
                 meter,
                 owner,
+                ages: truth::ages(case),
             });
         }
         world.gateway_up_to_date().await?;
-        Ok(Self { world, neighbours })
+        Ok(Self {
+            world,
+            neighbours,
+            started,
+        })
     }
 
     /// The programs.
@@ -409,6 +458,18 @@ impl Neighbourhood {
             if let Some(fault) = against_ledger(&readings, aside, &ledger) {
                 found.push(format!("{name}: {fault}"));
             }
+            let stolen = ledger
+                .iter()
+                .filter(|entry| entry.fate == Fate::Elsewhere && entry.verdict() == Verdict::LostByMeter)
+                .count();
+            if stolen != neighbour.case.stolen {
+                found.push(format!(
+                    "{name}: another central took {stolen} records and not {}",
+                    neighbour.case.stolen
+                ));
+            }
+            let untrue = truth::faults(&neighbour.case, &neighbour.ages, self.started, &readings, &ledger)?;
+            found.extend(untrue.into_iter().map(|fault| format!("{name}: {fault}")));
             if !neighbour.case.contexts {
                 for entry in &mut ledger {
                     (entry.context_hex, entry.context_altered_hex) = (None, None);
@@ -440,7 +501,61 @@ impl Neighbourhood {
             "{} records were added",
             added.records.len()
         );
+        self.neighbour(meter)?
+            .ages
+            .extend(truth::run(count, newest_minutes_ago, 1));
         Ok(())
+    }
+
+    /// Measures so often with a glucose meter, now.
+    ///
+    /// # Errors
+    /// When the simulator refuses.
+    pub async fn measure(&mut self, meter: &str, times: u16) -> anyhow::Result<()> {
+        /// Fasting, so that there is a context.
+        const FASTING: u8 = 3;
+        for time in 0..times {
+            let record = GlucoseRecord {
+                mg_dl: Some(100_u16.saturating_add(time)),
+                meal: Some(FASTING),
+                ..GlucoseRecord::default()
+            };
+            self.world.meters().measure_glucose(meter, record).await?;
+            self.neighbour(meter)?.ages.push(0);
+        }
+        Ok(())
+    }
+
+    /// From now on so many readings are expected of a meter, and this kept aside.
+    ///
+    /// # Errors
+    /// When there is no such meter.
+    pub fn expect(&mut self, meter: &str, seen: usize, aside: &'static [(&'static str, u64)]) -> anyhow::Result<()> {
+        let case = &mut self.neighbour(meter)?.case;
+        (case.seen, case.aside) = (seen, aside);
+        Ok(())
+    }
+
+    fn neighbour(&mut self, meter: &str) -> anyhow::Result<&mut Neighbour> {
+        let found = self.neighbours.iter_mut().find(|n| n.case.name() == meter);
+        found.with_context(|| format!("a meter {meter}"))
+    }
+
+    /// Records that a meter still holds or somebody has heard, and that its owner does not see.
+    ///
+    /// # Errors
+    /// When the programs fail, or there is no such meter.
+    pub async fn unseen(&mut self, meter: &str) -> anyhow::Result<Vec<LedgerEntry>> {
+        let owner = self.neighbour(meter)?.owner.clone();
+        let readings = self.world.readings(&owner).await?;
+        let seen: BTreeSet<&str> = readings.iter().filter_map(|reading| reading["raw"].as_str()).collect();
+        let mut ledger = self.world.meters().ledger(Some(meter)).await?;
+        ledger.retain(|entry| entry.fate == Fate::Stored || entry.heard > 0);
+        ledger.retain(|entry| {
+            let went = entry.altered_hex.as_ref().unwrap_or(&entry.hex);
+            !seen.contains(went.to_uppercase().as_str())
+        });
+        Ok(ledger)
     }
 
     /// What the owner of a meter sees, beside the ledger of the meter.
@@ -448,8 +563,7 @@ impl Neighbourhood {
     /// # Errors
     /// When the programs fail, or there is no such meter.
     pub async fn compare(&mut self, meter: &str) -> anyhow::Result<Difference> {
-        let neighbour = self.neighbours.iter().find(|n| n.case.name() == meter);
-        let owner = neighbour.with_context(|| format!("a meter {meter}"))?.owner.clone();
+        let owner = self.neighbour(meter)?.owner.clone();
         let readings = self.world.readings(&owner).await?;
         let ledger = self.world.meters().ledger(Some(meter)).await?;
         Ok(Difference::between(&readings, &ledger))

@@ -5,6 +5,8 @@ use crate::{AfterValues, Delay, Failure, HostEvent, HostFaults, Resolution, Rule
 
 const NOTHING: &str = "Nothing: meters know nothing of it.";
 const LINK_LOST: &str = "Unconfirmed records stay in the meter; confirmed ones were heard.";
+const BUS_LOST: &str =
+    "Unconfirmed records stay in the meter; what the bus took with it counts as heard, and arrived nowhere.";
 
 /// Values that go through before something happens in the middle of a transfer.
 const MIDDLE: u32 = 10;
@@ -70,7 +72,7 @@ pub(super) const PROFILES: &[Profile] = &[
         [
             "The bus goes away after ten values and comes back.",
             "Every D-Bus connection is closed; new ones work.",
-            LINK_LOST,
+            BUS_LOST,
         ],
     ),
     host(

@@ -80,7 +80,7 @@ pub(super) const PROFILES: &[Profile] = &[
         ],
         [
             "Another gateway has the link for five seconds whenever the window opens; both get everything.",
-            "The meter is late, and its records reach the server twice.",
+            "The meter is late; the other one is simulated and sends nothing on, so that no record reaches the server twice.",
             ALL_STORED,
         ],
     ),

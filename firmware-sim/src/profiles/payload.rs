@@ -40,7 +40,7 @@ pub(super) const PROFILES: &[Profile] = &[
         "payload-trailing",
         Kinds::Any,
         &[Fault::Damage(Damage::Trailing)],
-        ["Sends two bytes too many.", "Read, with a note about the rest."],
+        ["Sends two bytes too many.", "Read as if the rest were not there."],
     ),
     payload(
         "payload-reserved-flags",
@@ -132,7 +132,7 @@ pub(super) const PROFILES: &[Profile] = &[
         &[Fault::Damage(Damage::WrongUnit)],
         [
             "Says the other unit than it sends in.",
-            "120 kPa, or 100 000 times too much sugar: not plausible.",
+            "120 kPa is not plausible; 100 mg/dL read as 1.0 mmol/L is, and nobody can tell.",
         ],
     ),
     payload(

@@ -136,7 +136,7 @@ pub(super) const PROFILES: &[Profile] = &[
         [
             "Loses every link right after the first record.",
             "Every link brings one record, and a control point procedure never ends.",
-            "One record more is sent on every link; none is lost on the meter.",
+            "A cuff sends one record more on every link, a glucose meter the first that is asked for; none is lost on the meter.",
         ],
     ),
     hanging_up(

@@ -3,12 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use carepost_sim::ledger::LedgerEntry;
 use carepost_sim::profiles::catalogue;
+use serde_json::{Value, json};
 use system_tests::neighbourhood::{Case, Neighbourhood};
 
 use super::{bonds, host, refusals};
 
 const CLOCK_READ: &str = "clock_service = \"current_time\"";
+/// In minutes.
+const FIVE_DAYS: i64 = 5 * 24 * 60;
 
 /// Advertising and hanging up.
 const RADIO: &[Case] = &[
@@ -24,7 +28,7 @@ const RADIO: &[Case] = &[
     Case::all("hangs-up-after-2s", "cuff"),
     Case::all("hangs-up-after-5s", "cuff"),
     Case::all("hangs-up-unless-subscribed", "cuff"),
-    // The newest record is asked for first, to see whether anything is new: a link that never lives longer brings nothing else.
+    // Everything is asked for, oldest first. One record shows no order, so that there is no mark and every link brings that one.
     Case::some("link-loss-at-record-1", "glucose", 1, &[]),
     // A link brings the newest, the one that is known already and at most 18 others.
     Case::all("link-loss-at-record-20", "glucose")
@@ -55,6 +59,8 @@ const BACKLOG: &[Case] = &[
     Case::all("current-user-only", "cuff").seeing(3),
     Case::all("second-gateway", "cuff"),
     Case::all("link-stolen", "glucose"),
+    // The app had all of it before the gateway had a link.
+    Case::some("link-stolen", "cuff", 0, &[]).stolen(5),
 ];
 
 /// Clocks that cannot be asked, and clocks that can.
@@ -72,12 +78,23 @@ const CLOCK: &[Case] = &[
     Case::some("clock-day-0", "glucose", 0, &[("time_unknown", 5)]),
     Case::all("clock-drifts", "cuff").with(CLOCK_READ),
     Case::all("clock-jumps", "glucose").with("clock_service = \"date_time\""),
-    // The newest is 45 minutes old and was put an hour ahead.
-    Case::some("clock-dst", "cuff", 4, &[("time_in_future", 1)]),
+    // The newest is 45 minutes old and was put an hour ahead. That the two before it are an hour late nobody can know: the clock
+    // cannot be read.
+    Case::some("clock-dst", "cuff", 4, &[("time_in_future", 1)])
+        .dated("meter_ok")
+        .shifted(&[0, 0, 60, 60, 60]),
+    // By what is read of it once, the clock was always as it is now: what was measured before the change is an hour early.
+    Case::all("clock-dst", "cuff")
+        .with(CLOCK_READ)
+        .dated("skew_corrected")
+        .shifted(&[-60, -60]),
     Case::some("clock-phantom-2037", "glucose", 450, &[("time_in_future", 1)]).storing(0),
     // In every month of the year in which this runs: the meter believes that it is January.
     Case::some("clock-january-13", "glucose", 0, &[("time_impossible", 5)]).with("clock = \"2026-01-15T12:00:00\""),
-    Case::all("clock-set-mid-history", "glucose"),
+    // The clock cannot be read. That times fall while numbers rise is all that shows of it, and nobody looks at that.
+    Case::all("clock-set-mid-history", "glucose")
+        .dated("meter_ok")
+        .shifted(&[0, 0, 0, -FIVE_DAYS, -FIVE_DAYS]),
     Case::all("offset-overrun", "glucose").dated("offset_missing"),
     Case::all("offset-underrun", "glucose").dated("offset_missing"),
 ];
@@ -88,7 +105,10 @@ const NUMBERS: &[Case] = &[
     Case::all("sequence-wraps", "glucose"),
     Case::all("sequence-gaps", "glucose"),
     Case::all("newest-first", "glucose"),
-    Case::all("newer-number-older-time", "glucose"),
+    // Each is dated as long before the first as it was measured after it, and a minute more for each. The clock cannot be read.
+    Case::all("newer-number-older-time", "glucose")
+        .dated("meter_ok")
+        .shifted(&[0, -661, -1322, -1983, -2644]),
     Case::some("sequence-restarts", "glucose", 2, &[]),
     Case::all("slots-0-1", "cuff"),
     Case::all("slots-1-2", "cuff"),
@@ -105,23 +125,50 @@ const PAYLOAD: &[Case] = &[
     Case::all("payload-trailing", "cuff"),
     Case::all("payload-trailing", "glucose"),
     Case::all("payload-reserved-flags", "cuff"),
-    Case::all("payload-unknown-codes", "glucose"),
+    Case::all("payload-unknown-codes", "glucose").meaning(without_slot),
     Case::some("payload-filler", "cuff", 0, &[("implausible", 5)]),
     Case::some("payload-vendor-prefix", "cuff", 0, &[("implausible", 5)]),
     Case::some("payload-wrong-unit", "cuff", 0, &[("implausible", 5)]),
     // 100 mg/dL under the flag of mol/L reads as 1.0 mmol/L, which a person can have: nobody can tell from the bytes.
-    Case::all("payload-wrong-unit", "glucose"),
+    Case::all("payload-wrong-unit", "glucose").meaning(in_mmol),
     // Of five records two have it in the mean pressure or the pulse, without which they are readings all the same.
-    Case::some("payload-nan", "cuff", 2, &[("measurement_error", 3)]),
-    Case::some("payload-inf", "cuff", 2, &[("measurement_error", 3)]),
+    Case::some("payload-nan", "cuff", 2, &[("measurement_error", 3)]).meaning(third_without_pulse),
+    Case::some("payload-inf", "cuff", 2, &[("measurement_error", 3)]).meaning(third_without_pulse),
     // Below the range: shown as LO, and never as a number.
-    Case::all("payload-negative-inf", "glucose"),
+    Case::all("payload-negative-inf", "glucose").meaning(below_range),
     Case::some("payload-nres", "glucose", 0, &[("measurement_error", 5)]),
-    Case::some("payload-reserved", "cuff", 2, &[("measurement_error", 3)]),
+    Case::some("payload-reserved", "cuff", 2, &[("measurement_error", 3)]).meaning(third_without_pulse),
     Case::some("payload-big-endian-tail", "cuff", 0, &[("byte_order_suspected", 5)]),
     Case::some("payload-pressures-swapped", "cuff", 0, &[("implausible", 5)]),
-    Case::all("payload-zero-pulse", "cuff"),
+    Case::all("payload-zero-pulse", "cuff").meaning(without_pulse),
 ];
+
+/// No meal has the code 9.
+fn without_slot(_: &LedgerEntry, says: &mut Value) {
+    says["slot"] = Value::Null;
+}
+
+fn without_pulse(_: &LedgerEntry, says: &mut Value) {
+    says["measurement"]["pulse_milli_per_min"] = Value::Null;
+}
+
+/// The third record has the special word in its pulse, the second in its mean pressure, which is none as it is.
+fn third_without_pulse(entry: &LedgerEntry, says: &mut Value) {
+    if entry.record.0 == 3 {
+        without_pulse(entry, says);
+    }
+}
+
+fn below_range(_: &LedgerEntry, says: &mut Value) {
+    says["measurement"]["level"] = json!({"is": "below_range", "unit": "mg/dL"});
+}
+
+/// The same digits and exponent are kg/L and mol/L: 100 mg/dL and 1.00 mmol/L.
+fn in_mmol(_: &LedgerEntry, says: &mut Value) {
+    let level = &mut says["measurement"]["level"];
+    let milli_mg_dl = level["milli"].as_i64().unwrap();
+    *level = json!({"is": "value", "milli": milli_mg_dl / 100, "unit": "mmol/L"});
+}
 
 /// The control point and contexts.
 const RACP: &[Case] = &[
@@ -170,6 +217,12 @@ const NAMES: &[Case] = &[
     Case::some("identity-after-bonding", "cuff", 0, &[]),
 ];
 
+/// With a full memory it makes a record up, above the range and of 2037.
+const FULL_TAIDOC: Case = Case::some("taidoc", "glucose", 450, &[("phantom_record", 1)])
+    .made_by("TaiDoc", "TD4279")
+    .with("memory = 450")
+    .storing(450);
+
 /// The makes of the quirk table, as they are before anybody has paired them; `bonds.rs` has them afterwards.
 const UNPAIRED_MAKES: &[Case] = &[
     Case::some("beurer-be", "cuff", 0, &[]).made_by("Beurer", "BM85"),
@@ -182,6 +235,62 @@ const UNPAIRED_MAKES: &[Case] = &[
     // These two ask for no key.
     Case::some("boso-nan", "cuff", 0, &[("measurement_error", 5)]).made_by("boso", "medicus"),
     Case::all("taidoc", "glucose").made_by("TaiDoc", "TD4279"),
+    FULL_TAIDOC,
+];
+
+/// A glucose meter that is read, measured with, and read again.
+struct Again {
+    case: Case,
+    /// Measurements between.
+    times: u16,
+    /// Readings in the end.
+    seen: usize,
+    /// What is kept aside in the end.
+    aside: &'static [(&'static str, u64)],
+}
+
+const fn again(case: Case, times: u16, seen: usize) -> Again {
+    Again {
+        aside: case.aside,
+        case,
+        times,
+        seen,
+    }
+}
+
+const AGAIN: &[Again] = &[
+    again(Case::all("sequence-from-0", "glucose").storing(1).seeing(1), 3, 4),
+    // 65533 and 65534 are known; 65535, 0 and 1 are new.
+    again(Case::all("sequence-wraps", "glucose").storing(2).seeing(2), 3, 5),
+    again(Case::all("sequence-gaps", "glucose"), 3, 8),
+    again(Case::all("newest-first", "glucose"), 3, 8),
+    // The first new one is forgotten with the two that were read, and the others have the numbers of those.
+    again(Case::all("sequence-restarts", "glucose").storing(2).seeing(2), 3, 4),
+    // The clock is two hours slow now, and more after each link.
+    again(
+        Case::all("clock-jumps", "glucose").with("clock_service = \"date_time\""),
+        3,
+        8,
+    ),
+];
+
+/// Those that make a record up, under the number that the next measurement gets.
+const AFTER_A_PHANTOM: &[Again] = &[
+    // It comes again under the number after that, and looks like another.
+    Again {
+        case: Case::some("clock-phantom-2037", "glucose", 450, &[("time_in_future", 1)]).storing(0),
+        times: 1,
+        seen: 451,
+        aside: &[("time_in_future", 2)],
+    },
+    // Of this make numbers are known to say nothing, but what is kept aside is told apart by its bytes. The oldest record gives
+    // way to the new one.
+    Again {
+        case: FULL_TAIDOC,
+        times: 1,
+        seen: 451,
+        aside: &[("phantom_record", 2)],
+    },
 ];
 
 async fn plays(cases: &[Case]) {
@@ -191,6 +300,37 @@ async fn plays(cases: &[Case]) {
     let found = neighbourhood.disagreements().await.unwrap();
     assert!(found.is_empty(), "{}", found.join("\n"));
     neighbourhood.stop().await.unwrap();
+}
+
+async fn plays_again(meters: &[Again]) {
+    let cases: Vec<Case> = meters.iter().map(|again| again.case.clone()).collect();
+    let mut neighbourhood = Neighbourhood::start(&cases).await.unwrap();
+    neighbourhood.read_all(1).await.unwrap();
+    let found = neighbourhood.disagreements().await.unwrap();
+    assert!(found.is_empty(), "at first: {}", found.join("\n"));
+    for again in meters {
+        let name = again.case.name();
+        neighbourhood.measure(&name, again.times).await.unwrap();
+        neighbourhood.expect(&name, again.seen, again.aside).unwrap();
+    }
+    neighbourhood.read_all(1).await.unwrap();
+    let found = neighbourhood.disagreements().await.unwrap();
+    assert!(found.is_empty(), "then: {}", found.join("\n"));
+    for again in meters {
+        let unseen = neighbourhood.unseen(&again.case.name()).await.unwrap();
+        assert!(unseen.is_empty(), "{}: {unseen:#?}", again.case.name());
+    }
+    neighbourhood.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_measured_after_a_meter_was_read_arrives_once_and_nothing_else_does() {
+    plays_again(AGAIN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_measurement_under_the_number_of_a_phantom_arrives() {
+    plays_again(AFTER_A_PHANTOM).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
