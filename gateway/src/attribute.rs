@@ -14,6 +14,7 @@ use carepost_domain::quirks::{DecodeQuirks, Quirk, QuirkTable};
 use carepost_domain::reading::{Attribution, Place, Reading};
 use carepost_domain::record::{Packet, Record, decode};
 use carepost_domain::time::{MeasuredTime, TimeEvidence, TimeQuality, measured_time};
+use carepost_gatt::blood_pressure::Feature;
 use carepost_gatt::{glucose, uuid16};
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -65,6 +66,8 @@ pub(crate) struct SharedFacts<'a> {
     pub(crate) heard: Duration,
     /// What is known of the meter's clock.
     pub(crate) looks: Looks,
+    /// A cuff's features, if they were read.
+    pub(crate) feature: Option<Feature>,
     /// No other record came over the link before.
     pub(crate) first_on_link: bool,
     pub(crate) now: DateTime<Utc>,
@@ -76,8 +79,14 @@ fn quirk_of(meter: Option<&Meter>) -> Option<&'static Quirk> {
     meter.and_then(|meter| QuirkTable::current().for_bytes_of(meter))
 }
 
-fn as_packet<'a>(packet: &'a NewPacket, context_raw: Option<&'a [u8]>, quirk: Option<&Quirk>) -> Packet<'a> {
-    Packet {
+/// What a packet says, by the model's entry and what the meter declares.
+fn read(
+    packet: &NewPacket,
+    context_raw: Option<&[u8]>,
+    quirk: Option<&Quirk>,
+    feature: Option<Feature>,
+) -> Result<Record, Reason> {
+    let record = decode(&Packet {
         meter: packet.meter,
         characteristic: packet.characteristic,
         raw: &packet.raw,
@@ -85,7 +94,11 @@ fn as_packet<'a>(packet: &'a NewPacket, context_raw: Option<&'a [u8]>, quirk: Op
         received_at: packet.received_at,
         nonce: packet.nonce,
         quirks: quirk.map_or(DecodeQuirks::NONE, |quirk| quirk.decode),
-    }
+    })?;
+    Ok(Record {
+        judged: record.judged.map(|judged| judged.as_declared(feature)),
+        ..record
+    })
 }
 
 fn evidence(packet: &NewPacket, record: &Record, live_single: bool, zone: Tz, looks: Looks) -> TimeEvidence {
@@ -125,7 +138,7 @@ fn is_ahead(packet: &NewPacket, measured_at: DateTime<Utc>) -> bool {
 /// Decides about a shared meter's packet when it comes.
 pub(crate) fn shared(packet: &NewPacket, facts: SharedFacts<'_>) -> Shared {
     let quirk = quirk_of(facts.copy.meter(packet.meter));
-    let Ok(record) = decode(&as_packet(packet, None, quirk)) else {
+    let Ok(record) = read(packet, None, quirk, facts.feature) else {
         return consenting_link(packet, facts)
             .map_or(Shared::Undecodable, |sitting| Shared::Keep { sitting, heard: None });
     };
@@ -420,7 +433,7 @@ fn seated(
         Some(true) => aside(reason, None),
         Some(false) => Decision::forget(Counter::OutsideSitting),
     };
-    let Ok(record) = decode(&as_packet(packet, row.context_raw.as_deref(), quirk)) else {
+    let Ok(record) = read(packet, row.context_raw.as_deref(), quirk, row.link.feature) else {
         return aside(Reason::Undecodable, None);
     };
     let time = match time_of(row, &record, zone) {
@@ -479,7 +492,7 @@ fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: Dat
     let packet = &row.packet;
     let bindings = copy.bindings_of(meter.id);
     let quirk = quirk_of(Some(meter));
-    let Ok(record) = decode(&as_packet(packet, row.context_raw.as_deref(), quirk)) else {
+    let Ok(record) = read(packet, row.context_raw.as_deref(), quirk, row.link.feature) else {
         return unusable(
             copy,
             sole_owner(meter, bindings, packet.received_at),

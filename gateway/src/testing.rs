@@ -328,6 +328,7 @@ impl Bench {
         let clock = Capture::Clock {
             link,
             clock: LinkClock::Unknown,
+            feature: None,
         };
         self.spool.capture(&[clock]).await.unwrap();
         link

@@ -12,7 +12,7 @@ use crate::id::StoreId;
 use crate::meter::{Binding, Meter, MeterRole};
 use crate::quarantine::Reason;
 use crate::quirks::{DecodeQuirks, QuirkId, QuirkTable};
-use crate::reading::{Attribution, Place, Reading};
+use crate::reading::{Attribution, Place, Reading, are_flags_of};
 use crate::record::{Packet, Record, decode};
 use crate::time::{FUTURE_TOLERANCE, MeterTime, TimeQuality, local_to_utc};
 
@@ -130,8 +130,7 @@ fn same_by_the_registered_entry(reading: &Reading, nonce: u64, meter: &Meter) ->
         return Ok(());
     };
     let judged = decode(&packet(reading, nonce, quirk.decode))?.judged?;
-    let same =
-        reading.measurement == judged.measurement && judged.flags.iter().all(|flag| reading.flags.contains(flag));
+    let same = reading.measurement == judged.measurement && are_flags_of(&reading.flags, &judged.flags);
     if same { Ok(()) } else { Err(Reason::QuirkMismatch) }
 }
 
@@ -152,7 +151,7 @@ fn follows_from_bytes(reading: &Reading, record: &Record) -> Result<(), Reason> 
     let judged = record.judged.as_ref().map_err(|reason| *reason)?;
     let same = reading.id == record.id
         && reading.measurement == judged.measurement
-        && judged.flags.iter().all(|flag| reading.flags.contains(flag))
+        && are_flags_of(&reading.flags, &judged.flags)
         && (record.slot.is_none() || reading.slot == record.slot);
     if same { Ok(()) } else { Err(Reason::Inconsistent) }
 }

@@ -211,6 +211,8 @@ code_enum! {
         Questionable = "questionable",
         /// The oximeter's signal was poor or its sensor misplaced.
         PoorSignal = "poor_signal",
+        /// The cuff reported something that it declares not to detect; that was left out.
+        StatusUndeclared = "status_undeclared",
     }
 }
 
@@ -257,6 +259,44 @@ pub struct Judged {
     pub measurement: Measurement,
     /// The meter's flags.
     pub flags: Vec<Flag>,
+}
+
+impl Flag {
+    /// The bit of Blood Pressure Feature (2A49) without which this flag of a cuff means nothing (page 3, section 2.2).
+    const fn declared_by(self) -> Option<u16> {
+        match self {
+            Self::BodyMovement => Some(1),
+            Self::CuffLoose => Some(1 << 1),
+            Self::IrregularPulse => Some(1 << 2),
+            Self::PulseAboveUpper | Self::PulseBelowLower => Some(1 << 3),
+            Self::ImproperPosition => Some(1 << 4),
+            _ => None,
+        }
+    }
+}
+
+/// Whether these flags are those of a record's bytes: with others that a person or the gateway added, and without what a cuff
+/// reported and did not declare, if they say so.
+#[must_use]
+pub fn are_flags_of(flags: &[Flag], of_bytes: &[Flag]) -> bool {
+    let left_out = |flag: &Flag| flag.declared_by().is_some() && flags.contains(&Flag::StatusUndeclared);
+    of_bytes.iter().all(|flag| flags.contains(flag) || left_out(flag))
+}
+
+impl Judged {
+    /// Leaves out what a cuff reported and did not declare, and says so. A cuff whose features were not read may mean all of
+    /// it.
+    #[must_use]
+    pub fn as_declared(mut self, feature: Option<blood_pressure::Feature>) -> Self {
+        let Some(feature) = feature else { return self };
+        let before = self.flags.len();
+        self.flags
+            .retain(|flag| flag.declared_by().is_none_or(|bit| feature.0 & bit != 0));
+        if self.flags.len() < before {
+            self.flags.push(Flag::StatusUndeclared);
+        }
+        self
+    }
 }
 
 /// Judges a decoded blood-pressure measurement.

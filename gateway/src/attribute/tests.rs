@@ -3,8 +3,9 @@
 use carepost_domain::attribution::Sitting;
 use carepost_domain::id::MemberId;
 use carepost_domain::meter::Meter;
-use carepost_domain::reading::Measurement;
+use carepost_domain::reading::{Flag, Measurement};
 use carepost_domain::time::TimeQuality;
+use carepost_gatt::blood_pressure::{self, Status};
 
 use super::*;
 use crate::sitting::Here;
@@ -85,6 +86,7 @@ fn of_shared(heard: Over<'_>) -> Shared {
         opened: monotonic(heard.opened),
         heard: monotonic(heard.received),
         looks: seen(heard.skew),
+        feature: None,
         first_on_link: heard.first,
         now: at(heard.received),
     };
@@ -238,6 +240,7 @@ fn row(meter: &Meter, raw: Vec<u8>, sitting: Option<u128>, closed: bool, records
             unclean: false,
             records,
             looks: seen(None),
+            feature: None,
         },
         provisional: false,
         packet,
@@ -497,4 +500,44 @@ fn an_interrupted_link_never_shows_that_a_record_came_alone() {
         aside(settlement(&personal, None, &copy(), at(0))),
         (Reason::TimeUnknown, Some(alice()))
     );
+}
+
+/// A cuff's record of `systolic` with these status bits.
+fn with_status(systolic: i64, when: i64, status: u16) -> Vec<u8> {
+    let mut record = blood_pressure::Measurement::decode(&pressure(systolic, Some(at(when)), None))
+        .unwrap()
+        .value;
+    record.status = Some(Status(status));
+    record.encode().unwrap()
+}
+
+#[test]
+fn what_a_cuff_reports_counts_only_if_it_declares_to_detect_it() {
+    // Movement, cuff loose, irregular pulse, pulse above the range, position.
+    const ALL: u16 = 0b10_1111;
+    let all = [
+        Flag::BodyMovement,
+        Flag::CuffLoose,
+        Flag::IrregularPulse,
+        Flag::ImproperPosition,
+        Flag::PulseAboveUpper,
+    ];
+    let flags_by = |feature: Option<u16>| {
+        let mut row = row(&plain_cuff(), with_status(120, -1, ALL), None, true, 1);
+        row.link.feature = feature.map(Feature);
+        outbox(settlement(&row, None, &copy(), at(0))).flags
+    };
+    // Nobody has read what it declares.
+    assert_eq!(flags_by(None), all);
+    assert_eq!(flags_by(Some(0b1_1111)), all);
+    assert_eq!(flags_by(Some(0)), [Flag::StatusUndeclared]);
+    for (bit, flag) in [0, 1, 2, 4, 3].into_iter().zip(all) {
+        assert_eq!(flags_by(Some(1 << bit)), [flag, Flag::StatusUndeclared], "{bit}");
+    }
+    let quiet = |feature| {
+        let mut row = row(&plain_cuff(), with_status(120, -1, 0), None, true, 1);
+        row.link.feature = Some(Feature(feature));
+        outbox(settlement(&row, None, &copy(), at(0))).flags
+    };
+    assert_eq!((quiet(0), quiet(0b1_1111)), (vec![], vec![]));
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use carepost_daemon::{CancellationToken, Clock, Entropy};
 use carepost_domain::meter::{Meter, MeterRole};
+use carepost_gatt::blood_pressure::Feature;
 use carepost_gatt::uuid16;
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
@@ -52,11 +53,13 @@ pub(crate) enum Message {
         /// When it did.
         stood: Duration,
     },
-    /// What is known of the meter's clock is decided, once for each link; and what was seen of it before.
+    /// What is known of the meter's clock is decided, once for each link; and what was seen of it before, and what the meter
+    /// declares.
     Clock {
         link: LinkId,
         clock: LinkClock,
         last: Option<Look>,
+        feature: Option<Feature>,
     },
     /// A value came.
     Packet {
@@ -122,6 +125,7 @@ pub(crate) struct LinkMemory {
     not_before: Duration,
     stood: Duration,
     looks: Looks,
+    feature: Option<Feature>,
     /// Packets that came before the meter's clock was known; of shared meters only.
     waiting: Vec<Waiting>,
     /// Different records so far; of shared meters only.
@@ -207,6 +211,7 @@ impl CaptureTask {
                             now: LinkClock::Pending,
                             last: None,
                         },
+                        feature: None,
                         waiting: Vec::new(),
                         records: 0,
                         recent: VecDeque::new(),
@@ -228,12 +233,18 @@ impl CaptureTask {
                         self.packet(packet, heard, &mut items, &mut notices);
                     }
                 }
-                Message::Clock { link, clock, last } => {
+                Message::Clock {
+                    link,
+                    clock,
+                    last,
+                    feature,
+                } => {
                     // What waits must know its rows.
                     if !self.commit(&mut items, &mut notices, hard).await? {
                         return Ok(false);
                     }
-                    self.clock(link, Looks { now: clock, last }, &mut items, &mut notices);
+                    let looks = Looks { now: clock, last };
+                    self.clock(link, looks, feature, &mut items, &mut notices);
                 }
                 Message::Flush { done } => answers.push(done),
                 Message::Closed { link, end, done } => {
@@ -244,7 +255,7 @@ impl CaptureTask {
                         now: LinkClock::Unknown,
                         last: None,
                     };
-                    self.clock(link, unknown, &mut items, &mut notices);
+                    self.clock(link, unknown, None, &mut items, &mut notices);
                     if !self.commit(&mut items, &mut notices, hard).await? {
                         return Ok(false);
                     }
@@ -318,6 +329,7 @@ impl CaptureTask {
             opened: memory.not_before,
             heard,
             looks: memory.looks,
+            feature: memory.feature,
             first_on_link: memory.records == 0,
             now: self.clock.now(),
         };
@@ -345,7 +357,14 @@ impl CaptureTask {
     }
 
     /// Takes the last word on the clock of a link, and looks at what waited for it. Only the first word counts.
-    fn clock(&mut self, link: LinkId, looks: Looks, items: &mut Vec<Capture>, notices: &mut Vec<Notice>) {
+    fn clock(
+        &mut self,
+        link: LinkId,
+        looks: Looks,
+        feature: Option<Feature>,
+        items: &mut Vec<Capture>,
+        notices: &mut Vec<Notice>,
+    ) {
         let Some(memory) = self.links.get_mut(&link) else {
             return;
         };
@@ -353,8 +372,13 @@ impl CaptureTask {
             return;
         }
         memory.looks = looks;
+        memory.feature = feature;
         let now = self.clock.now();
-        items.push(Capture::Clock { link, clock: looks.now });
+        items.push(Capture::Clock {
+            link,
+            clock: looks.now,
+            feature,
+        });
         let copy = self.spool.down();
         // A shared meter's packets wait only where there is a zone.
         let Some(zone) = copy.zone() else { return };
@@ -367,6 +391,7 @@ impl CaptureTask {
                 opened: memory.not_before,
                 heard: waiting.heard,
                 looks,
+                feature,
                 first_on_link: waiting.first_on_link,
                 now,
             };

@@ -195,7 +195,7 @@ impl Spool {
                     add(&mut tx, Counter::ContextsOrphaned, *contexts).await?;
                     Captured::Counted
                 }
-                Capture::Clock { link, clock } => set_clock(&mut tx, *link, *clock).await?,
+                Capture::Clock { link, clock, feature } => set_clock(&mut tx, *link, *clock, *feature).await?,
                 Capture::Seat { row, sitting } => seat(&mut tx, *row, *sitting).await?,
                 Capture::Discard { row, counter } => {
                     forgot |= discard(&mut tx, *row).await?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use carepost_domain::id::MeterId;
+use carepost_gatt::blood_pressure::Feature;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
@@ -301,11 +302,12 @@ pub(super) async fn count_reject(conn: &mut SqliteConnection, meter: Uuid) -> Re
     Ok(())
 }
 
-/// Notes what is known of a link's clock, and of its meter's.
+/// Notes what is known of a link's clock, and of its meter's, and what the meter declared.
 pub(super) async fn set_clock(
     conn: &mut SqliteConnection,
     link: LinkId,
     clock: LinkClock,
+    feature: Option<Feature>,
 ) -> Result<Captured, SpoolError> {
     const ATTEMPT: &str = "note what a meter's clock showed";
     let (code, look) = match clock {
@@ -315,16 +317,18 @@ pub(super) async fn set_clock(
     };
     let skew_ms = look.map(|look| look.skew.num_milliseconds());
     let skew_at = look.map(|look| micros(look.at));
-    let first =
-        sqlx::query("UPDATE links SET clock = $2, skew_ms = $3, skew_at = $4 WHERE id = $1 AND clock = 'pending'")
-            .bind(link.0)
-            .bind(code)
-            .bind(skew_ms)
-            .bind(skew_at)
-            .execute(&mut *conn)
-            .await
-            .attempting(ATTEMPT)?
-            .rows_affected();
+    let first = sqlx::query(
+        "UPDATE links SET clock = $2, skew_ms = $3, skew_at = $4, feature = $5 WHERE id = $1 AND clock = 'pending'",
+    )
+    .bind(link.0)
+    .bind(code)
+    .bind(skew_ms)
+    .bind(skew_at)
+    .bind(feature.map(|feature| i64::from(feature.0)))
+    .execute(&mut *conn)
+    .await
+    .attempting(ATTEMPT)?
+    .rows_affected();
     if first > 0 && look.is_some() {
         sqlx::query(
             "UPDATE meter_state SET skew_ms = $2, skew_at = $3 WHERE meter = (SELECT meter FROM links WHERE id = $1)",

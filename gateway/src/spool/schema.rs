@@ -3,7 +3,7 @@
 
 /// Layouts in order; `PRAGMA user_version` is the number of those that were applied. Instants are microseconds since
 /// 1970, ids 16 bytes.
-pub(super) const LAYOUTS: [&str; 5] = [LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4, LAYOUT_5];
+pub(super) const LAYOUTS: [&str; 6] = [LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4, LAYOUT_5, LAYOUT_6];
 
 // Roll back by moving the file away; nothing older exists.
 const LAYOUT_1: &str = "
@@ -218,5 +218,15 @@ DROP INDEX outbox_unnumbered;
 DROP INDEX spool_link;
 
 PRAGMA user_version = 5;
+COMMIT;
+";
+
+// What a cuff declares to detect (2A49), as it was read on a link; absent if it was not. Roll back by dropping the column and
+// setting the version back: status bits then count whatever the cuff declares.
+const LAYOUT_6: &str = "
+BEGIN IMMEDIATE;
+ALTER TABLE links ADD COLUMN feature INTEGER CHECK (feature BETWEEN 0 AND 65535);
+
+PRAGMA user_version = 6;
 COMMIT;
 ";

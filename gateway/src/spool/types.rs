@@ -7,6 +7,7 @@ use carepost_domain::meter::{MeterKind, MeterRole};
 use carepost_domain::quarantine::Reason;
 use carepost_domain::quirks::QuirkId;
 use carepost_domain::time::{ClockSeen, Correction, MeterTime, clock_history};
+use carepost_gatt::blood_pressure::Feature;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
@@ -144,12 +145,14 @@ pub enum Capture {
     Keep(NewPacket),
     /// A packet that may be kept, whose sitting is a guess until the clock of its link is known.
     KeepForNow(NewPacket),
-    /// What is known of the clock of a link now. The first word counts.
+    /// What is known of the clock of a link now, and what its meter declares. The first word counts.
     Clock {
         /// The link.
         link: LinkId,
-        /// What is known.
+        /// What is known of the clock.
         clock: LinkClock,
+        /// A cuff's features, if they were read.
+        feature: Option<Feature>,
     },
     /// A row of [`Capture::KeepForNow`] is of this sitting.
     Seat {
@@ -213,6 +216,8 @@ pub struct LinkFacts {
     pub records: u32,
     /// What is known of the meter's clock.
     pub looks: Looks,
+    /// A cuff's features, if they were read.
+    pub feature: Option<Feature>,
 }
 
 /// A packet that waits to be settled.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use carepost_gatt::blood_pressure::Feature;
 use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
@@ -42,6 +43,7 @@ struct Link {
     skew_at: Option<i64>,
     last_skew_ms: Option<i64>,
     last_skew_at: Option<i64>,
+    feature: Option<i64>,
 }
 
 impl Link {
@@ -55,6 +57,10 @@ impl Link {
             looks: Looks {
                 now: link_clock(&self.clock, look(self.skew_ms, self.skew_at)?)?,
                 last: look(self.last_skew_ms, self.last_skew_at)?,
+            },
+            feature: match self.feature {
+                None => None,
+                Some(bits) => Some(Feature(u16::try_from(bits).map_err(bad_row("a link"))?)),
             },
         };
         Ok((self.id, facts))
@@ -90,7 +96,7 @@ fn facts_of(link: i64, links: &HashMap<i64, LinkFacts>) -> Result<LinkFacts, Spo
 async fn link_facts(conn: &mut SqliteConnection, links: BTreeSet<i64>) -> Result<HashMap<i64, LinkFacts>, SpoolError> {
     let rows: Vec<Link> = sqlx::query_as(
         "SELECT id, opened_at, closed_at IS NOT NULL AS closed, unclean, records, clock, skew_ms, skew_at, last_skew_ms,
-                last_skew_at
+                last_skew_at, feature
          FROM links WHERE id IN (SELECT value FROM json_each($1))",
     )
     .bind(list(&links.into_iter().collect::<Vec<_>>())?)

@@ -76,6 +76,7 @@ flag-measurement-error = Measurement error
 flag-date-repaired = Meter's date repaired
 flag-questionable = Questionable measurement
 flag-poor-signal = Poor signal
+flag-status-undeclared = Undeclared status left out
 
 symptom-chest-pain = Chest pain
 symptom-face-arm-speech = Change of face, arm or speech

@@ -76,6 +76,7 @@ flag-measurement-error = 测量失败
 flag-date-repaired = 仪器日期已修正
 flag-questionable = 测量结果存疑
 flag-poor-signal = 信号不佳
+flag-status-undeclared = 未声明的状态已忽略
 
 symptom-chest-pain = 胸痛
 symptom-face-arm-speech = 口角歪斜、手臂无力或言语不清

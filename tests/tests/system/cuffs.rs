@@ -362,3 +362,45 @@ async fn a_record_without_a_time_after_which_the_link_is_lost_at_once_is_not_dat
     assert!(world.readings(&owner).await.unwrap().is_empty());
     closed(world).await;
 }
+
+const DECLARES_MOVEMENT_ONLY: Cuff = Cuff {
+    name: "movement",
+    address: "C4:DE:0C:00:00:31",
+    profiles: &[],
+    own: "feature = 0x0001",
+};
+
+const DECLARES_NOTHING: Cuff = Cuff {
+    name: "declares-none",
+    address: "C4:DE:0C:00:00:32",
+    profiles: &["feature-absent"],
+    own: "",
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cuff_reports_counts_only_if_it_declares_to_detect_it() {
+    let cuffs = [&DECLARES_MOVEMENT_ONLY, &DECLARES_NOTHING];
+    let mut world = started(simulator(5, &cuffs), &[]).await;
+    // Movement and an irregular pulse.
+    let expected = [
+        ["body_movement", "status_undeclared"],
+        ["body_movement", "irregular_pulse"],
+    ];
+    for ((cuff, flags), code) in cuffs.into_iter().zip(expected).zip(["CP-7031", "CP-7032"]) {
+        let owner = member(&world, code).await;
+        pair(&mut world, cuff, &owner, "").await;
+        let record = CuffRecord {
+            systolic: Some(124),
+            diastolic: Some(80),
+            pulse: Some(66),
+            status: Some(0b101),
+            ..CuffRecord::default()
+        };
+        world.meters().measure_cuff(cuff.name, record).await.unwrap();
+        as_in_the_ledger(&mut world, cuff, &owner).await;
+        let readings = world.readings(&owner).await.unwrap();
+        let seen: Vec<&Value> = readings.iter().map(|reading| &reading["flags"]).collect();
+        assert_eq!(seen, [&serde_json::json!(flags)], "{}", cuff.name);
+    }
+    closed(world).await;
+}

@@ -147,6 +147,10 @@ fn a_value_id_or_flag_that_does_not_follow_is_refused() {
     );
     assert_eq!(refused(|w| w.reading.id = id(9)), inconsistent);
     assert_eq!(refused(|w| w.reading.flags.clear()), inconsistent);
+    // What a cuff reported may be left out if it is said so, and nothing else may.
+    let mut undeclared = World::new();
+    undeclared.reading.flags = vec![Flag::StatusUndeclared];
+    assert_eq!(undeclared.verdict(), Ok(()));
     assert_eq!(refused(|w| w.reading.time.at += TimeDelta::seconds(1)), inconsistent);
     assert_eq!(
         refused(|w| w.reading.time.quality = TimeQuality::ReceivedTimeUsed),

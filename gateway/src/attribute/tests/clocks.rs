@@ -25,6 +25,7 @@ fn unsure(measured: i64, received: i64, opened: i64, first: bool, packet_trusted
         opened: monotonic(opened),
         heard: monotonic(received),
         looks: seen(None),
+        feature: None,
         first_on_link: first,
         now: at(received),
     };
@@ -199,6 +200,7 @@ fn a_clock_that_was_set_since_the_last_look_gives_nobody_the_benefit_of_the_doub
                 now: LinkClock::Read(look(0, 21)),
                 last: Some(look(last, -60)),
             },
+            feature: None,
             first_on_link: true,
             now: at(22),
         };
@@ -330,6 +332,7 @@ fn a_receipt_by_a_clock_that_is_not_believed_is_not_shown_as_refused() {
         opened: monotonic(1),
         heard: monotonic(2),
         looks: seen(None),
+        feature: None,
         first_on_link: true,
         now: packet.received_at,
     };

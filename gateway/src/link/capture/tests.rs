@@ -63,7 +63,14 @@ impl Rig {
 
     async fn clock(&mut self, link: LinkId, clock: LinkClock) {
         let last = self.bench.spool.last_look(link).await.unwrap();
-        self.take(vec![Message::Clock { link, clock, last }]).await;
+        let feature = None;
+        self.take(vec![Message::Clock {
+            link,
+            clock,
+            last,
+            feature,
+        }])
+        .await;
     }
 
     async fn hear(&mut self, link: LinkId, raw: Vec<u8>) {

@@ -2,6 +2,7 @@
 
 use btleplug::api::{Characteristic, Peripheral as _, WriteType};
 use carepost_domain::quirks::{ClockSource, WriteClock};
+use carepost_gatt::blood_pressure::Feature;
 use carepost_gatt::uuid16;
 use chrono::TimeDelta;
 
@@ -20,13 +21,34 @@ impl Session {
     /// clock is known, or known to be unknown. A meter without a clock, or with one that cannot be read, is no error.
     pub(super) async fn settle_clock(&mut self) -> Result<(), LinkFault> {
         let clock = self.read_clock().await?;
+        let feature = self.read_feature().await?;
         let last = self.parts.link.spool.last_look(self.open.link).await?;
         self.send(Message::Clock {
             link: self.open.link,
             clock,
             last,
+            feature,
         })
         .await
+    }
+
+    /// What a cuff declares to detect: its other status bits mean nothing (page 3, section 2.2). One that does not say it is
+    /// believed.
+    async fn read_feature(&mut self) -> Result<Option<Feature>, LinkFault> {
+        let found = self.characteristic(uuid16::BLOOD_PRESSURE_SERVICE, uuid16::BLOOD_PRESSURE_FEATURE);
+        let Some(characteristic) = found else {
+            return Ok(None);
+        };
+        let limit = self.parts.link.settings.clock_ms;
+        let peripheral = self.peripheral.clone();
+        let read = within(limit, "read a cuff's features", peripheral.read(&characteristic));
+        match self.while_listening(read).await? {
+            Ok(bytes) => Ok(Feature::decode(&bytes).ok().map(|decoded| decoded.value)),
+            Err(fault) => {
+                tracing::debug!(meter.id = %self.meter.id, error = chain(&fault), "cuff's features are not read");
+                Ok(None)
+            }
+        }
     }
 
     async fn read_clock(&mut self) -> Result<LinkClock, LinkFault> {

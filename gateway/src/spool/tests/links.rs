@@ -1,11 +1,12 @@
 //! What is kept of links and meters beside what came over them.
 
+use carepost_gatt::blood_pressure::Feature;
 use chrono::TimeDelta;
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use crate::spool::schema::LAYOUTS;
-use crate::spool::{Capture, LinkClock, LinkEnd, LinkId, Look, MeterStatus, Named, Spool};
+use crate::spool::{Capture, Captured, LinkClock, LinkEnd, LinkId, Look, MeterStatus, Named, Spool};
 use crate::testing::*;
 
 async fn of(bench: &Bench, meter: &carepost_domain::meter::Meter) -> MeterStatus {
@@ -24,6 +25,7 @@ async fn clock(bench: &Bench, link: LinkId, skew_s: i64) {
     let item = Capture::Clock {
         link,
         clock: LinkClock::Read(look(skew_s)),
+        feature: None,
     };
     bench.spool.capture(&[item]).await.unwrap();
 }
@@ -207,4 +209,25 @@ async fn what_a_meter_says_of_itself_and_what_went_wrong_with_it_is_in_the_statu
     );
     assert_eq!((status.duplicates, status.rejects), (1, 1));
     assert!(status.last_failure.unwrap().len() <= 200);
+}
+
+#[tokio::test]
+async fn what_a_cuff_declares_is_known_of_its_link() {
+    let bench = Bench::new().await;
+    for feature in [None, Some(Feature(0)), Some(Feature(u16::MAX))] {
+        let link = bench.link_unread(&plain_cuff()).await;
+        let clock = |feature| Capture::Clock {
+            link,
+            clock: LinkClock::Unknown,
+            feature,
+        };
+        bench
+            .heard(link, &plain_cuff(), pressure(120, Some(at(-5)), None))
+            .await;
+        // Only the first word counts.
+        let captured = bench.spool.capture(&[clock(feature), clock(Some(Feature(7)))]).await;
+        assert_eq!(captured.unwrap(), [Captured::Noted, Captured::Noted]);
+        let rows = bench.spool.pending(None).await.unwrap();
+        assert_eq!(rows.last().unwrap().link.feature, feature);
+    }
 }
