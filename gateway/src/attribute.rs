@@ -95,6 +95,8 @@ fn read(
         nonce: packet.nonce,
         quirks: quirk.map_or(DecodeQuirks::NONE, |quirk| quirk.decode),
     })?;
+    // Nobody knows in which order a cuff sends its features that sends its status in the wrong one.
+    let feature = feature.filter(|_| !quirk.is_some_and(|quirk| quirk.decode.big_endian_tail));
     Ok(Record {
         judged: record.judged.map(|judged| judged.as_declared(feature)),
         ..record

@@ -540,4 +540,12 @@ fn what_a_cuff_reports_counts_only_if_it_declares_to_detect_it() {
         outbox(settlement(&row, None, &copy(), at(0))).flags
     };
     assert_eq!((quiet(0), quiet(0b1_1111)), (vec![], vec![]));
+    // Of a cuff that swaps bytes, nobody knows in which order it declares.
+    let mut swapped = plain_cuff();
+    (swapped.about.manufacturer, swapped.model) = ("Beurer".to_owned(), "BM85".to_owned());
+    let quirk = quirk_of(Some(&swapped));
+    // An irregular pulse, high byte first: a capture of a BM85 (page 3's vectors, beurer_be_tail).
+    let raw = hex::decode("56760050000000EA07080B141B00003C000004").unwrap();
+    let record = read(&packet(LinkId(1), &swapped, raw, at(0)), None, quirk, Some(Feature(0)));
+    assert_eq!(record.unwrap().judged.unwrap().flags, [Flag::IrregularPulse]);
 }

@@ -314,7 +314,11 @@ impl CaptureTask {
         }
         // A context is nothing without its measurement's row; the spool finds it.
         if packet.characteristic == uuid16::GLUCOSE_CONTEXT {
-            items.push(Capture::Join(packet));
+            // One that cannot be read would join whatever was kept last, which may be another person's.
+            items.push(match record_number(&packet) {
+                Some(_) => Capture::Join(packet),
+                None => Capture::Orphaned { contexts: 1 },
+            });
             return;
         }
         if memory.repeats(&packet) {

@@ -19,11 +19,10 @@ use super::bus::{Bond, Bus, CallError, SERVICE};
 use super::failure::Failure;
 use super::machine::Machine;
 use super::words::{Action, Answer, ClockWrite, Done, Event, Operation, Outcome, Reply, Request, View};
-use crate::admit::chain;
 use crate::clock_trust::ClockTrust;
 use crate::link::turn::{Turn, Turns};
 use crate::meter_clock::Shown;
-use crate::spool::{Counter, Disposition, Look, Spool};
+use crate::spool::{Counter, Disposition, Spool};
 
 /// Commands that wait; a page sends one per press.
 const COMMANDS: usize = 16;
@@ -511,9 +510,9 @@ impl Task {
             return;
         };
         let bus = link.bus.clone();
-        let (clock, spool) = (self.right_clock(), self.parts.spool.clone());
+        let clock = self.right_clock();
         self.operations.spawn(async move {
-            let done = carry_out(&bus, &spool, operation, clock).await;
+            let done = carry_out(&bus, operation, clock).await;
             Finished::Operation(attempt, done.unwrap_or_else(Done::Failed))
         });
     }
@@ -554,12 +553,7 @@ impl Task {
     }
 }
 
-async fn carry_out(
-    bus: &Bus,
-    spool: &Spool,
-    operation: Operation,
-    clock: Option<(Clock, Tz)>,
-) -> Result<Done, Failure> {
+async fn carry_out(bus: &Bus, operation: Operation, clock: Option<(Clock, Tz)>) -> Result<Done, Failure> {
     Ok(match operation {
         Operation::Look(address) => Done::Looked(bus.look(address).await?),
         Operation::Find { address, adapter } => Done::Found(bus.find(address, &adapter).await?),
@@ -575,7 +569,7 @@ async fn carry_out(
         Operation::Recall(path) => Done::Read(bus.recall(&path).await?),
         Operation::SetClock(write) => match clock {
             Some((clock, zone)) => {
-                set_clock(bus, spool, &write, &clock, zone).await?;
+                set_clock(bus, &write, &clock, zone).await?;
                 Done::ClockSet
             }
             None => {
@@ -624,26 +618,17 @@ async fn incoming(link: &mut Option<Link>) -> Incoming {
     }
 }
 
-/// Sets a meter's clock. What it showed before is noted first: the records that it holds are dated by that.
-async fn set_clock(bus: &Bus, spool: &Spool, write: &ClockWrite, clock: &Clock, zone: Tz) -> Result<(), Failure> {
-    let shown = bus.value_at("read the meter's clock", &write.path).await?;
-    let now = clock.now();
-    let skew = Shown::of(write.layout, &shown).and_then(|shown| shown.skew(now, zone));
-    if let Some(skew) = skew
-        && let Err(error) = spool.note_look(write.meter, Look { skew, at: now }).await
-    {
-        tracing::warn!(
-            error = chain(&error),
-            "the meter's clock was not set: what it showed cannot be noted"
-        );
+/// Sets a meter's clock, if it shows no date. One that shows a date gets that back: the meter waits for a time, and the records
+/// that it holds are dated by the clock as it is, which every link reads and corrects (`docs/decisions/0018-a-clock-is-set-once.md`).
+async fn set_clock(bus: &Bus, write: &ClockWrite, clock: &Clock, zone: Tz) -> Result<(), Failure> {
+    let read = bus.value_at("read the meter's clock", &write.path).await?;
+    let Some(shown) = Shown::of(write.layout, &read) else {
+        tracing::warn!(meter.id = %write.meter, "the meter's clock was not set: it cannot be read");
         return Err(Failure::Other);
-    }
-    let value = write.layout.encode(clock.now(), zone).ok_or(Failure::Other)?;
-    bus.write(&write.path, &value).await?;
-    tracing::info!(
-        meter.id = %write.meter,
-        skew_ms = skew.map(|skew| skew.num_milliseconds()),
-        "meter's clock is set"
-    );
-    Ok(())
+    };
+    let value = match shown.skew(clock.now(), zone) {
+        Some(_) => read,
+        None => write.layout.encode(clock.now(), zone).ok_or(Failure::Other)?,
+    };
+    bus.write(&write.path, &value).await
 }

@@ -182,11 +182,13 @@ impl Spool {
                 }
                 Step::Other(item) => item,
             };
+            let place = captured.len();
+            let mut displaced = None;
             captured.push(match item {
                 Capture::Keep(context) | Capture::KeepForNow(context) => {
                     let joined = join_context(&mut tx, context).await?;
                     if joined == Captured::Orphaned {
-                        early.remember(captured.len(), context);
+                        displaced = early.remember(place, context);
                     }
                     joined
                 }
@@ -212,6 +214,10 @@ impl Spool {
                     Captured::Counted
                 }
             });
+            if let Some(older) = displaced.and_then(|place: usize| captured.get_mut(place)) {
+                add(&mut tx, Counter::ContextsOrphaned, 1).await?;
+                *older = Captured::Counted;
+            }
         }
         tally.write(&mut tx).await?;
         Ok(Packets {
@@ -553,11 +559,11 @@ pub(crate) fn record_number(packet: &NewPacket) -> Option<u16> {
 struct Early<'a>(HashMap<(LinkId, u16), (usize, &'a NewPacket)>);
 
 impl<'a> Early<'a> {
-    /// One that cannot be read names no measurement.
-    fn remember(&mut self, place: usize, context: &'a NewPacket) {
-        if let Some(number) = record_number(context) {
-            self.0.insert((context.link, number), (place, context));
-        }
+    /// One that cannot be read names no measurement. The place of an older one of the same measurement is given back.
+    fn remember(&mut self, place: usize, context: &'a NewPacket) -> Option<usize> {
+        let number = record_number(context)?;
+        let (older, _) = self.0.insert((context.link, number), (place, context))?;
+        Some(older)
     }
 
     /// Those of these records: the record's place among them, the context's place and itself.

@@ -156,26 +156,6 @@ impl Spool {
         look(skew_ms, at)
     }
 
-    /// Notes what a meter's clock showed outside of a link, such as before it was set in the session of a pairing.
-    ///
-    /// # Errors
-    /// When the engine fails.
-    pub async fn note_look(&self, meter: MeterId, look: Look) -> Result<(), SpoolError> {
-        const ATTEMPT: &str = "note what a meter's clock showed";
-        let mut tx = self.begin(ATTEMPT).await?;
-        sqlx::query(
-            "INSERT INTO meter_state (meter, skew_ms, skew_at) VALUES ($1, $2, $3)
-             ON CONFLICT (meter) DO UPDATE SET skew_ms = excluded.skew_ms, skew_at = excluded.skew_at",
-        )
-        .bind(meter.uuid())
-        .bind(look.skew.num_milliseconds())
-        .bind(micros(look.at))
-        .execute(&mut *tx)
-        .await
-        .attempting(ATTEMPT)?;
-        tx.commit().await.attempting(ATTEMPT)
-    }
-
     /// Whether a notification session of this meter was kept over the end of a link, now or before the last restart.
     ///
     /// # Errors
@@ -318,7 +298,10 @@ pub(super) async fn set_clock(
     let skew_ms = look.map(|look| look.skew.num_milliseconds());
     let skew_at = look.map(|look| micros(look.at));
     let first = sqlx::query(
-        "UPDATE links SET clock = $2, skew_ms = $3, skew_at = $4, feature = $5 WHERE id = $1 AND clock = 'pending'",
+        // A cuff that was not asked, because it was gone too soon, declares what it did on an earlier link.
+        "UPDATE links SET clock = $2, skew_ms = $3, skew_at = $4,
+                feature = coalesce($5, (SELECT feature FROM meter_state WHERE meter_state.meter = links.meter))
+         WHERE id = $1 AND clock = 'pending'",
     )
     .bind(link.0)
     .bind(code)
@@ -329,6 +312,14 @@ pub(super) async fn set_clock(
     .await
     .attempting(ATTEMPT)?
     .rows_affected();
+    if first > 0 && feature.is_some() {
+        sqlx::query("UPDATE meter_state SET feature = $2 WHERE meter = (SELECT meter FROM links WHERE id = $1)")
+            .bind(link.0)
+            .bind(feature.map(|feature| i64::from(feature.0)))
+            .execute(&mut *conn)
+            .await
+            .attempting(ATTEMPT)?;
+    }
     if first > 0 && look.is_some() {
         sqlx::query(
             "UPDATE meter_state SET skew_ms = $2, skew_at = $3 WHERE meter = (SELECT meter FROM links WHERE id = $1)",

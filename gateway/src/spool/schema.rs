@@ -221,11 +221,13 @@ PRAGMA user_version = 5;
 COMMIT;
 ";
 
-// What a cuff declares to detect (2A49), as it was read on a link; absent if it was not. Roll back by dropping the column and
-// setting the version back: status bits then count whatever the cuff declares.
+// What a cuff declares to detect (2A49), as it was read on a link, or on the one before it; absent if it never was. Roll back
+// when outbox and sealed readings are empty, for an old program does not know the flag that says so: by dropping the columns
+// and setting the version back.
 const LAYOUT_6: &str = "
 BEGIN IMMEDIATE;
 ALTER TABLE links ADD COLUMN feature INTEGER CHECK (feature BETWEEN 0 AND 65535);
+ALTER TABLE meter_state ADD COLUMN feature INTEGER CHECK (feature BETWEEN 0 AND 65535);
 
 PRAGMA user_version = 6;
 COMMIT;

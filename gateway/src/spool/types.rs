@@ -216,7 +216,7 @@ pub struct LinkFacts {
     pub records: u32,
     /// What is known of the meter's clock.
     pub looks: Looks,
-    /// A cuff's features, if they were read.
+    /// A cuff's features, as they were read last.
     pub feature: Option<Feature>,
 }
 

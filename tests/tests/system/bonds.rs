@@ -398,13 +398,15 @@ pub(crate) async fn disagreement(
         *expected.entry(reason).or_default() += u64::from(rounds);
     }
     expected.retain(|_, rows| *rows > 0);
+    let aside = kept_aside(status, home);
+    (aside != json!(expected)).then(|| format!("kept aside is {aside}, and should be {expected:?}"))
+}
+
+/// What the gateway keeps aside of a meter, by reason.
+fn kept_aside(status: &Value, home: &Home) -> Value {
     let meters = status["spool"]["meters"].as_array().cloned().unwrap_or_default();
-    let kept = meters
-        .into_iter()
-        .find(|meter| meter["id"] == registered_id(home))
-        .unwrap_or_default();
-    let aside = &kept["quarantined"];
-    (*aside != json!(expected)).then(|| format!("kept aside is {aside}, and should be {expected:?}"))
+    let meter = meters.into_iter().find(|meter| meter["id"] == registered_id(home));
+    meter.unwrap_or_default()["quarantined"].clone()
 }
 
 /// The id follows from the address.
@@ -484,43 +486,65 @@ fn right_local() -> chrono::NaiveDateTime {
     (Clock::system().now() + TimeDelta::hours(8)).naive_utc()
 }
 
+/// How far the clock of a meter is ahead, in minutes; nothing if it shows no date.
+async fn ahead(world: &mut World, home: &Home) -> Option<i64> {
+    match world.meters().meter(&home.name).await.unwrap().unwrap().clock {
+        ClockSetting::Local(shown) => Some((shown - right_local()).num_seconds().div_euclid(60) + 1),
+        ClockSetting::Right | ClockSetting::Unset => None,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_set_while_pairing_leaves_what_was_measured_before_its_time() {
-    let (mut world, staff, homes) = opened(&[Meter::cuff("and-ua651", "").empty().only_ever_theirs()]).await;
-    let home = &homes[0];
-    let wrong = ClockSetting::Local(right_local() - TimeDelta::hours(3));
-    world.meters().set_clock(&home.name, wrong).await.unwrap();
-    measure(&mut world, home, 0, 0).await;
-    let measured_at = Clock::system().now();
-    let paired = pair(&mut world, &staff, &home.name).await;
-    let clock = world.meters().meter(&home.name).await.unwrap().unwrap().clock;
-    let ClockSetting::Local(local) = clock else {
-        panic!("{clock:?}")
-    };
-    assert!((right_local() - local).abs() < TimeDelta::minutes(1), "{local}");
-    register(&staff, &paired, home).await;
-    registered(&world, home).await;
+async fn a_clock_is_set_while_pairing_only_if_it_shows_no_date() {
+    const A_AND_D: Meter = Meter::cuff("and-ua651", "").empty();
+    let (mut world, staff, homes) = opened(&[A_AND_D, A_AND_D, A_AND_D]).await;
+    // In minutes; without a number it shows no date.
+    let clocks = [None, Some(-180), Some(180)];
+    for (home, off) in homes.iter().zip(clocks) {
+        let wrong = off.map_or(ClockSetting::Unset, |off| {
+            ClockSetting::Local(right_local() + TimeDelta::minutes(off))
+        });
+        world.meters().set_clock(&home.name, wrong).await.unwrap();
+        if let Some(off) = off {
+            // What somebody tries before the pairing is nobody's, however wrong its date.
+            let trial = CuffRecord {
+                systolic: Some(150),
+                diastolic: Some(90),
+                at: Some(right_local() + TimeDelta::minutes(off - 5)),
+                ..CuffRecord::default()
+            };
+            world.meters().measure_cuff(&home.name, trial).await.unwrap();
+        }
+        let paired = pair(&mut world, &staff, &home.name).await;
+        let now = ahead(&mut world, home).await.unwrap();
+        assert!((now - off.unwrap_or(0)).abs() <= 1, "{off:?}: {now} minutes ahead");
+        register(&staff, &paired, home).await;
+        registered(&world, home).await;
+    }
     world.gateway_up_to_date().await.unwrap();
     next_second().await;
-    measure(&mut world, home, 0, 1).await;
-    let (_, person) = &home.people[0];
-    let readings = wait_for("both readings", RECOVERY, async || {
-        let readings = world.readings(person).await?;
-        Ok((readings.len() == 2).then_some(readings))
-    })
-    .await
-    .unwrap_or_else(|error| panic!("{error:#}\n{}", world.logs()));
-    for reading in &readings {
-        let at: chrono::DateTime<chrono::Utc> = serde_json::from_value(reading["measured_at"].clone()).unwrap();
-        assert!((at - measured_at).abs() < TimeDelta::minutes(2), "{reading}");
+    for (at, (home, off)) in homes.iter().zip(clocks).enumerate() {
+        let aside = off.map_or_else(|| json!({}), |_| json!({"before_binding": 1}));
+        measure(&mut world, home, at, 1).await;
+        let measured_at = Clock::system().now();
+        let (_, person) = &home.people[0];
+        let mut last = String::new();
+        let arrived = wait_for("the reading", RECOVERY, async || {
+            let status = world.status().await?;
+            let kept = kept_aside(&status, home);
+            let readings = world.readings(person).await?;
+            last = format!("kept aside {kept}, seen {readings:?}");
+            Ok((readings.len() == 1 && kept == aside).then_some(readings))
+        })
+        .await;
+        let readings = arrived.unwrap_or_else(|error| panic!("{off:?}: {last}\n{error:#}\n{}", world.logs()));
+        let reading = &readings[0];
+        let dated: chrono::DateTime<chrono::Utc> = serde_json::from_value(reading["measured_at"].clone()).unwrap();
+        assert!(
+            (dated - measured_at).abs() < TimeDelta::minutes(1),
+            "{off:?}: {reading}"
+        );
+        assert_eq!(shown(reading).0, Some(u64::from(home.value(at, 0, 1))));
     }
-    let quality_of = |round| {
-        let of_round = |reading: &&Value| shown(reading).0 == Some(u64::from(home.value(0, 0, round)));
-        let found = readings.iter().find(of_round).unwrap();
-        found["time"]["quality"].as_str().unwrap().to_owned()
-    };
-    assert_eq!(quality_of(0), "skew_corrected");
-    // Between the two looks somebody has set the clock, and of what was measured then nobody knows whether it was before.
-    assert!(["meter_ok", "skew_uncertain"].contains(&quality_of(1).as_str()));
     closed(world).await;
 }

@@ -16,12 +16,23 @@ use crate::spool::{LinkClock, Look};
 /// Services in which meters keep a Date Time (2A08): Roche puts it into the glucose service (page 3, section 2.5).
 const DATE_TIME_IN: [u16; 2] = [uuid16::GLUCOSE_SERVICE, uuid16::BLOOD_PRESSURE_SERVICE];
 
+/// How a meter took the question for its clock.
+enum Asked {
+    /// It answered, or need not be asked.
+    Answered(LinkClock),
+    Silent,
+}
+
 impl Session {
     /// Finds out what the meter's clock shows and says so to the capture task: settled is only what comes over a link whose
     /// clock is known, or known to be unknown. A meter without a clock, or with one that cannot be read, is no error.
     pub(super) async fn settle_clock(&mut self) -> Result<(), LinkFault> {
-        let clock = self.read_clock().await?;
-        let feature = self.read_feature().await?;
+        let (clock, answers) = match self.read_clock().await? {
+            Asked::Answered(clock) => (clock, true),
+            Asked::Silent => (LinkClock::Unknown, false),
+        };
+        // A meter that does not answer is not asked again, while others wait for their turn.
+        let feature = if answers { self.read_feature().await? } else { None };
         let last = self.parts.link.spool.last_look(self.open.link).await?;
         self.send(Message::Clock {
             link: self.open.link,
@@ -51,12 +62,13 @@ impl Session {
         }
     }
 
-    async fn read_clock(&mut self) -> Result<LinkClock, LinkFault> {
+    async fn read_clock(&mut self) -> Result<Asked, LinkFault> {
+        let unknown = Ok(Asked::Answered(LinkClock::Unknown));
         let Some(zone) = self.parts.link.spool.down().zone() else {
-            return Ok(LinkClock::Unknown);
+            return unknown;
         };
         let Some((characteristic, layout)) = self.clock_source() else {
-            return Ok(LinkClock::Unknown);
+            return unknown;
         };
         let (clock, trust) = (self.parts.link.clock.clone(), self.parts.link.trust.clone());
         let limit = self.parts.link.settings.clock_ms;
@@ -67,7 +79,10 @@ impl Session {
             Ok(bytes) => bytes,
             Err(fault) => {
                 tracing::debug!(meter.id = %self.meter.id, error = chain(&fault), "meter's clock is not read");
-                return Ok(LinkClock::Unknown);
+                return match fault {
+                    LinkFault::NoAnswer { .. } => Ok(Asked::Silent),
+                    _ => unknown,
+                };
             }
         };
         // The meter looked at its clock somewhere between question and answer.
@@ -79,14 +94,14 @@ impl Session {
         }
         let Some(skew) = shown else {
             tracing::debug!(meter.id = %self.meter.id, "meter's clock shows no time");
-            return Ok(LinkClock::Unknown);
+            return unknown;
         };
         if !trust.is_trusted() {
             tracing::debug!(meter.id = %self.meter.id, "meter's clock cannot be compared: the gateway's own is not trusted");
-            return Ok(LinkClock::Unknown);
+            return unknown;
         }
         tracing::debug!(meter.id = %self.meter.id, skew_ms = skew.num_milliseconds(), "meter's clock is read");
-        Ok(LinkClock::Read(Look { skew, at: middle }))
+        Ok(Asked::Answered(LinkClock::Read(Look { skew, at: middle })))
     }
 
     /// Where the meter shows its clock: 2A2B in 1805, else 2A08 in a measuring service; first where its entry in the quirk

@@ -187,7 +187,13 @@ fn told(outcome: &Outcome, announced: Option<u32>) -> Option<String> {
             AbortReason::Refused { code } => Some(format!("the meter refuses to report its records ({})", code.name())),
             AbortReason::TooManyValues => Some("the meter does not stop sending records".to_owned()),
         },
-        Outcome::NoRecords { .. } => announced
+        // With a mark, nothing is new.
+        Outcome::NoRecords { .. }
+        | Outcome::Complete {
+            delivered: 0,
+            high_water: None,
+            ..
+        } => announced
             .filter(|records| *records > 0)
             .map(|records| format!("the meter counts {records} records and reports none")),
         Outcome::Complete { .. } => None,
@@ -226,8 +232,14 @@ async fn wait_until(at: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use carepost_gatt::racp::ResultCode;
+    use carepost_gatt::sync::HighWater;
 
     use super::*;
+
+    const KNOWN: HighWater = HighWater {
+        sequence: 1,
+        base_time: None,
+    };
 
     #[test]
     fn staff_are_told_why_a_conversation_brought_less_than_there_is() {
@@ -238,11 +250,11 @@ mod tests {
         };
         let refused = |code| aborted(AbortReason::Refused { code });
         let none = Outcome::NoRecords { high_water: None };
-        let complete = Outcome::Complete {
-            delivered: 0,
+        let complete = |delivered, known| Outcome::Complete {
+            delivered,
             announced: Some(3),
             reset_detected: false,
-            high_water: None,
+            high_water: Some(KNOWN).filter(|_| known),
         };
         let write_failed = |att_error| aborted(AbortReason::WriteFailed { att_error });
         for (outcome, announced, words) in [
@@ -257,7 +269,9 @@ mod tests {
             // An empty meter, one that cannot count, and links that count as interrupted.
             (none, Some(0), None),
             (none, None, None),
-            (complete, Some(3), None),
+            (complete(0, false), Some(3), Some("counts 3 records")),
+            (complete(0, true), Some(3), None),
+            (complete(3, false), Some(3), None),
             (aborted(AbortReason::LinkLost), Some(5), None),
             (aborted(AbortReason::TimedOut), Some(5), None),
         ] {

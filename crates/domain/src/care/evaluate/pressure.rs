@@ -10,7 +10,7 @@ use crate::care::rule::{AppliedLimit, PressureLimit, Rule, Severity};
 use crate::care::rule_set::Level;
 use crate::care::session::{self, Session, SessionMean, SevereReading};
 use crate::id::ReadingId;
-use crate::reading::Place;
+use crate::reading::{Flag, Place};
 
 pub(super) fn evaluate(state: &mut State<'_>, sessions: &[Session]) {
     let context = state.context;
@@ -224,7 +224,8 @@ fn severe_with_danger_symptom(state: &mut State<'_>) {
                     AppliedLimit::DangerSymptom,
                 ],
                 unconfirmed: false,
-                doubtful: !reading.flags.is_empty(),
+                // What was left out says nothing about the reading.
+                doubtful: reading.flags.iter().any(|flag| *flag != Flag::StatusUndeclared),
                 place: Some(reading.place),
                 time_trusted: reading.time_trusted,
             },
