@@ -215,11 +215,16 @@ async fn while_nothing_can_be_written_down_no_meter_is_read_and_nothing_is_lost(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_cannot_be_written_down_knows_nothing_of_it_and_ends_well_when_it_can() {
-    let (mut world, cast) = opened(Setup::default()).await;
+    // Slow enough that the lock is had in the middle of its 60 records: the gateway has it most of the time.
+    let simulator = neighbourhood(&[("notification_interval_ms = 20 ", "notification_interval_ms = 60 ")]);
+    let (mut world, cast) = opened(Setup {
+        simulator: Some(simulator),
+        ..Setup::default()
+    })
+    .await;
     let file = SqliteConnectOptions::new().filename(world.gateway_folder().join("spool.sqlite"));
     let mut lock = SqliteConnection::connect_with(&file).await.unwrap();
     world.meters().press_transfer(GLUCOSE.0).await.unwrap();
-    // In the middle of 60 records.
     wait_for("the first records", SOON, async || {
         let counters = world.meters().counters().await?;
         Ok((counters.notifications >= 3).then_some(()))
