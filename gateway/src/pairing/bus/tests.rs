@@ -1,5 +1,11 @@
 //! Which object of a meter is meant, and what is known of one that has left.
 
+use std::collections::HashMap;
+
+use carepost_domain::meter::MeterKind;
+use carepost_gatt::uuid16;
+
+use super::super::words::ClockLayout;
 use super::*;
 
 fn known(path: &str, paired: bool) -> Known {

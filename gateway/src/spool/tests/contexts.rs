@@ -122,40 +122,22 @@ async fn of_two_contexts_the_later_stays_and_of_two_measurements_the_first_has_i
 }
 
 #[tokio::test]
-async fn a_context_of_what_came_before_it_joins_nothing_behind_it() {
-    let bench = Bench::new().await;
+async fn a_context_that_cannot_be_read_or_may_not_wait_joins_nothing_behind_it() {
     let meter = glucose_meter();
-    let link = bench.link(&meter).await;
-    let Capture::Keep(packet_of_context) = context(link, &meter, fasting(1)) else {
-        panic!("it is one")
-    };
-    let record = Capture::Keep(packet(link, &meter, glucose(1, at(-5), false), noon()));
-    let captured = bench
-        .spool
-        .capture(&[Capture::Join(packet_of_context), record])
-        .await
-        .unwrap();
-    assert!(
-        matches!(captured[..], [Captured::Orphaned, Captured::Spooled(_)]),
-        "{captured:?}"
-    );
-}
-
-#[tokio::test]
-async fn a_context_that_cannot_be_read_does_not_wait_for_what_comes_behind_it() {
-    let bench = Bench::new().await;
-    let meter = glucose_meter();
-    let link = bench.link(&meter).await;
-    let record = Capture::Keep(packet(link, &meter, glucose(1, at(-5), false), noon()));
-    let captured = bench
-        .spool
-        .capture(&[context(link, &meter, vec![0]), record])
-        .await
-        .unwrap();
-    assert!(
-        matches!(captured[..], [Captured::Orphaned, Captured::Spooled(_)]),
-        "{captured:?}"
-    );
+    for (raw, may_wait) in [(vec![0], true), (fasting(1), false)] {
+        let bench = Bench::new().await;
+        let link = bench.link(&meter).await;
+        let context = match context(link, &meter, raw) {
+            Capture::Keep(context) if !may_wait => Capture::Join(context),
+            other => other,
+        };
+        let record = Capture::Keep(packet(link, &meter, glucose(1, at(-5), false), noon()));
+        let captured = bench.spool.capture(&[context, record]).await.unwrap();
+        assert!(
+            matches!(captured[..], [Captured::Orphaned, Captured::Spooled(_)]),
+            "{captured:?}"
+        );
+    }
 }
 
 #[tokio::test]
