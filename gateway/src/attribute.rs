@@ -8,7 +8,7 @@ use std::time::Duration;
 use carepost_contract::v1::WireReading;
 use carepost_domain::attribution::{Sitting, by_binding, by_sitting};
 use carepost_domain::id::{MemberId, SittingId};
-use carepost_domain::meter::{Meter, MeterRole};
+use carepost_domain::meter::{Binding, Meter, MeterRole};
 use carepost_domain::quarantine::Reason;
 use carepost_domain::quirks::{DecodeQuirks, Quirk, QuirkTable};
 use carepost_domain::reading::{Attribution, Place, Reading};
@@ -521,6 +521,10 @@ fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: Dat
         Ok(binding) => binding,
         Err(reason) => return Decision::quarantine(reason, None, None),
     };
+    if time.quality == TimeQuality::ReceivedTimeUsed && !is_new(row, binding, copy, now) {
+        let reason = truest(&record, Reason::TimeUnknown);
+        return unusable(copy, Some(binding.member), reason, packet, now);
+    }
     // Consent is asked before anything else is found wrong with the record, so that nothing of a person without consent
     // is kept for another reason.
     let permission = permission(copy, binding.member, &time, now);
@@ -548,8 +552,17 @@ fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: Dat
     }
 }
 
+/// Whether a record that came alone and has no usable time was made while the meter was its owner's and they consented: the
+/// meter had given all that it held by then. Otherwise it may have been in the meter before, whoever made it.
+fn is_new(row: &PendingRow, binding: &Binding, copy: &DownCopy, now: DateTime<Utc>) -> bool {
+    row.link.emptied_before.is_some_and(|emptied| {
+        (binding.valid_from <= emptied || binding.only_ever_this_person)
+            && copy.consents_since(binding.member, emptied, now)
+    })
+}
+
 /// The owner of a single-user meter at an instant.
-fn sole_owner(meter: &Meter, bindings: &[carepost_domain::meter::Binding], at: DateTime<Utc>) -> Option<MemberId> {
+fn sole_owner(meter: &Meter, bindings: &[Binding], at: DateTime<Utc>) -> Option<MemberId> {
     if meter.multi_user {
         return None;
     }

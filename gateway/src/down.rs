@@ -111,6 +111,14 @@ impl DownCopy {
         grants.iter().any(|grant| grant.holds_at(now))
     }
 
+    /// Whether one grant of the member holds at `now`, which counts as in [`consents`](Self::consents), and held at `since`.
+    #[must_use]
+    pub fn consents_since(&self, member: MemberId, since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        let grants = self.grants_of(member);
+        let now = not_before(grants, now);
+        grants.iter().any(|grant| grant.holds_at(now) && grant.holds_at(since))
+    }
+
     /// Whether a reading of the member that was measured at `measured_at` passes the gate at `now`, which counts as in
     /// [`consents`](Self::consents).
     #[must_use]

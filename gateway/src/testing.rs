@@ -21,7 +21,9 @@ use crate::admit::{Pass, settle_pending};
 use crate::clock_trust::ClockTrust;
 use crate::config::{ClockSettings, Kiosk};
 use crate::sitting::Desk;
-use crate::spool::{AsDecided, Capture, Decided, LinkClock, LinkId, NewPacket, Recovered, Settlement, Spool, SpoolRow};
+use crate::spool::{
+    AsDecided, Capture, Decided, LinkClock, LinkEnd, LinkId, NewPacket, Recovered, Settlement, Spool, SpoolRow,
+};
 
 /// Decisions about packets without a context, ready to be written down.
 pub(crate) fn decided(decisions: impl AsRef<[(SpoolRow, Settlement)]>) -> Decided {
@@ -346,6 +348,23 @@ impl Bench {
     pub(crate) async fn heard(&self, link: LinkId, meter: &Meter, raw: Vec<u8>) -> crate::spool::Captured {
         let item = Capture::Keep(packet(link, meter, raw, self.clock.now()));
         self.spool.capture(&[item]).await.unwrap()[0]
+    }
+
+    /// A link over which a meter gave all that it held, one record, with nothing to follow; settled.
+    pub(crate) async fn emptied(&self, meter: &Meter, raw: Vec<u8>) {
+        let link = self.link(meter).await;
+        self.heard(link, meter, raw).await;
+        self.closed(link, LinkEnd::Clean).await;
+        self.settle().await;
+    }
+
+    /// Ends a link now.
+    pub(crate) async fn closed(&self, link: LinkId, end: LinkEnd) {
+        let trusted = self.trust.is_trusted();
+        self.spool
+            .close_link(link, end, self.clock.now(), trusted)
+            .await
+            .unwrap();
     }
 
     /// One pass of the worker.

@@ -241,6 +241,7 @@ fn row(meter: &Meter, raw: Vec<u8>, sitting: Option<u128>, closed: bool, records
             records,
             looks: seen(None),
             feature: None,
+            emptied_before: Some(at(-60)),
         },
         provisional: false,
         packet,
@@ -383,6 +384,45 @@ fn a_personal_cuff_without_a_clock_counts_alone_and_after_the_link() {
         aside(settlement(&row(&cuff, raw(), None, true, 2), None, &copy(), at(0))),
         (Reason::TimeUnknown, Some(alice()))
     );
+}
+
+#[test]
+fn a_record_without_a_time_counts_only_if_its_meter_was_read_under_the_same_owner_and_consent() {
+    const DAY: i64 = 24 * 60;
+    let cuff = plain_cuff();
+    let decide = |emptied_before: Option<i64>, copy: &DownCopy| {
+        let mut row = row(&cuff, pressure(120, None, None), None, true, 1);
+        row.link.emptied_before = emptied_before.map(at);
+        settlement(&row, None, copy, at(0))
+    };
+    let held = (Reason::TimeUnknown, Some(alice()));
+    let known = copy();
+    assert_eq!(aside(decide(None, &known)), held);
+    // Bound for sixty days, consenting for thirty.
+    assert_eq!(outbox(decide(Some(-29 * DAY), &known)).member, alice());
+    assert_eq!(aside(decide(Some(-31 * DAY), &known)), held);
+    // Withdrawn and given again: it may be from the time between.
+    let mut again = copy();
+    again.put_grant(withdrawn(grant(201, alice()), at(-20 * DAY)));
+    let mut second = grant(202, alice());
+    second.granted_at = at(-10 * DAY);
+    again.put_grant(second);
+    assert_eq!(aside(decide(Some(-21 * DAY), &again)), held);
+    assert_eq!(outbox(decide(Some(-9 * DAY), &again)).member, alice());
+    // Bound after it was read, to one person who alone ever used it.
+    let mut bound = copy();
+    let mut alices = binding(104, &cuff, alice(), None);
+    alices.valid_from = at(-DAY);
+    bound.put_binding(alices.clone());
+    assert_eq!(aside(decide(Some(-2 * DAY), &bound)), held);
+    alices.only_ever_this_person = true;
+    bound.put_binding(alices);
+    assert_eq!(outbox(decide(Some(-2 * DAY), &bound)).member, alice());
+    assert_eq!(aside(decide(None, &bound)), held);
+    // Of somebody who does not consent, nothing is kept.
+    let mut bobs = copy();
+    bobs.put_binding(binding(104, &cuff, bob(), None));
+    assert_eq!(forgotten(decide(None, &bobs)), Counter::NoConsent);
 }
 
 fn kept_sitting(member: MemberId, keep_sealed: bool) -> KeptSitting {

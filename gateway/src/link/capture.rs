@@ -535,7 +535,11 @@ impl CaptureTask {
             }
         }
         loop {
-            match self.spool.close_link(link, end, self.clock.now()).await {
+            let closed = self
+                .spool
+                .close_link(link, end, self.clock.now(), self.trust.is_trusted())
+                .await;
+            match closed {
                 Err(error) if error.disposition() == Disposition::Retry => {
                     tokio::select! {
                         () = tokio::time::sleep(RETRY) => {}

@@ -17,7 +17,7 @@ use super::fresh::Count;
 use super::joint::InPart;
 use super::many::{Ready, Statements};
 use super::meters::{count_duplicates, set_clock};
-use super::open::{may_lose, note_possible_gap};
+use super::open::note_interrupted;
 use super::row::{add, last_id, micros, next_id};
 use super::{Capture, Captured, Counter, LinkEnd, LinkId, NewPacket, SAME_READING_WITHIN, Spool, SpoolError, SpoolRow};
 
@@ -42,8 +42,8 @@ impl Spool {
         .await
         .attempting(ATTEMPT)?;
         let link: i64 = sqlx::query_scalar(
-            "INSERT INTO links (meter, kind, opened_at, last_skew_ms, last_skew_at)
-             SELECT $1, $2, $3, skew_ms, skew_at FROM meter_state WHERE meter = $1 RETURNING id",
+            "INSERT INTO links (meter, kind, opened_at, last_skew_ms, last_skew_at, emptied_before)
+             SELECT $1, $2, $3, skew_ms, skew_at, emptied_at FROM meter_state WHERE meter = $1 RETURNING id",
         )
         .bind(meter.uuid())
         .bind(kind.code())
@@ -59,14 +59,22 @@ impl Spool {
     /// Notes that a link is over; what waited for its end can be settled now. An unclean end is a possible gap of a
     /// cuff. Closing a link twice changes nothing.
     ///
+    /// `clock_trusted` is whether `now` comes from a clock that is believed.
+    ///
     /// # Errors
     /// When the engine fails.
-    pub async fn close_link(&self, link: LinkId, end: LinkEnd, now: DateTime<Utc>) -> Result<(), SpoolError> {
+    pub async fn close_link(
+        &self,
+        link: LinkId,
+        end: LinkEnd,
+        now: DateTime<Utc>,
+        clock_trusted: bool,
+    ) -> Result<(), SpoolError> {
         const ATTEMPT: &str = "note the end of a link";
         let mut tx = self.begin(ATTEMPT).await?;
-        let closed: Option<(Uuid, String)> = sqlx::query_as(
+        let closed: Option<(Uuid, String, i64)> = sqlx::query_as(
             "UPDATE links SET closed_at = $2, unclean = $3, clock = CASE clock WHEN 'pending' THEN 'unknown' ELSE clock END
-             WHERE id = $1 AND closed_at IS NULL RETURNING meter, kind",
+             WHERE id = $1 AND closed_at IS NULL RETURNING meter, kind, records",
         )
         .bind(link.0)
         .bind(micros(now))
@@ -75,15 +83,20 @@ impl Spool {
         .fetch_optional(&mut *tx)
         .await
         .attempting(ATTEMPT)?;
-        if let (Some((meter, kind)), LinkEnd::Unclean) = (closed, end) {
-            sqlx::query("UPDATE meter_state SET unclean = unclean + 1 WHERE meter = $1")
-                .bind(meter)
-                .execute(&mut *tx)
-                .await
-                .attempting(ATTEMPT)?;
-            if may_lose(&kind) {
-                note_possible_gap(&mut tx, meter, now).await?;
+        match (closed, end) {
+            (Some((meter, kind, _)), LinkEnd::Unclean) => {
+                note_interrupted(&mut tx, meter, &kind, now).await?;
             }
+            // One that was silent may have kept for itself what it holds, as some do that are still being paired.
+            (Some((meter, _, 1..)), LinkEnd::Clean) if clock_trusted => {
+                sqlx::query("UPDATE meter_state SET emptied_at = $2 WHERE meter = $1")
+                    .bind(meter)
+                    .bind(micros(now))
+                    .execute(&mut *tx)
+                    .await
+                    .attempting(ATTEMPT)?;
+            }
+            _ => {}
         }
         tx.commit().await.attempting(ATTEMPT)?;
         self.pending_changed();

@@ -172,13 +172,7 @@ impl Spool {
             ..Recovered::default()
         };
         for (meter, kind) in open {
-            sqlx::query("UPDATE meter_state SET unclean = unclean + 1 WHERE meter = $1")
-                .bind(meter)
-                .execute(&mut *tx)
-                .await
-                .attempting(ATTEMPT)?;
-            if may_lose(&kind) {
-                note_possible_gap(&mut tx, meter, now).await?;
+            if note_interrupted(&mut tx, meter, &kind, now).await? {
                 recovered.possible_gaps.push(id(meter));
             }
         }
@@ -203,8 +197,27 @@ impl Spool {
 
 /// Whether a link to a meter of this kind, as it is written in the file, may have lost something when it ended. A kind that
 /// this program does not know may.
-pub(super) fn may_lose(kind: &str) -> bool {
+fn may_lose(kind: &str) -> bool {
     kind.parse::<MeterKind>().map_or(true, MeterKind::sends_by_itself)
+}
+
+/// Counts on a meter that a link to it was interrupted, and says whether something may be lost by that.
+pub(super) async fn note_interrupted(
+    conn: &mut SqliteConnection,
+    meter: Uuid,
+    kind: &str,
+    at: DateTime<Utc>,
+) -> Result<bool, SpoolError> {
+    sqlx::query("UPDATE meter_state SET unclean = unclean + 1 WHERE meter = $1")
+        .bind(meter)
+        .execute(&mut *conn)
+        .await
+        .attempting("count an interrupted link")?;
+    let gap = may_lose(kind);
+    if gap {
+        note_possible_gap(conn, meter, at).await?;
+    }
+    Ok(gap)
 }
 
 /// Counts that an indication of this cuff may be lost.

@@ -3,7 +3,7 @@
 
 /// Layouts in order; `PRAGMA user_version` is the number of those that were applied. Instants are microseconds since
 /// 1970, ids 16 bytes.
-pub(super) const LAYOUTS: [&str; 6] = [LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4, LAYOUT_5, LAYOUT_6];
+pub(super) const LAYOUTS: [&str; 7] = [LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4, LAYOUT_5, LAYOUT_6, LAYOUT_7];
 
 // Roll back by moving the file away; nothing older exists.
 const LAYOUT_1: &str = "
@@ -230,5 +230,16 @@ ALTER TABLE links ADD COLUMN feature INTEGER CHECK (feature BETWEEN 0 AND 65535)
 ALTER TABLE meter_state ADD COLUMN feature INTEGER CHECK (feature BETWEEN 0 AND 65535);
 
 PRAGMA user_version = 6;
+COMMIT;
+";
+
+// When a meter last gave all that it held: of a meter now, and of a link before it was made. Roll back by dropping the columns
+// and setting the version back.
+const LAYOUT_7: &str = "
+BEGIN IMMEDIATE;
+ALTER TABLE links ADD COLUMN emptied_before INTEGER;
+ALTER TABLE meter_state ADD COLUMN emptied_at INTEGER;
+
+PRAGMA user_version = 7;
 COMMIT;
 ";

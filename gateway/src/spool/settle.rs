@@ -156,6 +156,12 @@ async fn settle_one<'a>(
             outgoing.aside(conn, &raw, reason, Some(reading.member)).await?;
             Ok(Settled::Conflict(reading.id))
         }
+        Settlement::Outbox(reading) if outgoing.may_be_one_aside(conn, reading, &raw).await? => {
+            let reason = Reason::TimeUnknown;
+            count_reject(conn, raw.meter).await?;
+            outgoing.aside(conn, &raw, reason, Some(reading.member)).await?;
+            Ok(Settled::Quarantined(reason))
+        }
         Settlement::Outbox(reading) => Ok(outgoing.put(reading, text, raw)),
         Settlement::Sealed(reading) => {
             // Not before a withdrawal that is on record: the seal was asked for after it.
@@ -257,6 +263,28 @@ impl<'a> Outgoing<'a> {
         holder.is_some_and(|holder| *holder != reading.member.uuid()) && !self.is_confirmed(reading)
     }
 
+    /// Whether a reading without a time of its own may be a record that is kept aside: some meters send the newest one on
+    /// every link.
+    async fn may_be_one_aside(
+        &self,
+        conn: &mut SqliteConnection,
+        reading: &WireReading,
+        raw: &Raw,
+    ) -> Result<bool, SpoolError> {
+        if reading.time.quality != TimeQuality::ReceivedTimeUsed || !self.aside.contains(&raw.meter) {
+            return Ok(false);
+        }
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM quarantine WHERE meter = $1 AND characteristic = $2 AND raw = $3)",
+        )
+        .bind(raw.meter)
+        .bind(raw.characteristic)
+        .bind(&raw.raw)
+        .fetch_one(conn)
+        .await
+        .attempting(ATTEMPT)
+    }
+
     /// Takes a reading, which is not another member's.
     fn put(&mut self, reading: &'a WireReading, text: String, raw: Raw) -> Settled {
         if self.is_confirmed(reading) || self.holders.contains_key(&reading.id.uuid()) {
@@ -294,8 +322,7 @@ impl<'a> Outgoing<'a> {
             .filter(|new| new.reading.time.quality != TimeQuality::ReceivedTimeUsed)
             .map(|new| &new.raw);
         for raw in told_apart.filter(|raw| self.aside.contains(&raw.meter)) {
-            // It may have been quarantined by what was known earlier, such as before its meter was bound. Equal bytes
-            // without a time of their own are another measurement's.
+            // It may have been quarantined by what was known earlier, such as before its meter was bound.
             sqlx::query("DELETE FROM quarantine WHERE meter = $1 AND characteristic = $2 AND raw = $3")
                 .bind(raw.meter)
                 .bind(raw.characteristic)

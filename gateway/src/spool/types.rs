@@ -218,6 +218,9 @@ pub struct LinkFacts {
     pub looks: Looks,
     /// A cuff's features, as they were read last.
     pub feature: Option<Feature>,
+    /// When the meter last gave all that it held, by a clock that was believed, before this link was made: the end of a link
+    /// with records that ended cleanly.
+    pub emptied_before: Option<DateTime<Utc>>,
 }
 
 /// A packet that waits to be settled.

@@ -44,6 +44,7 @@ struct Link {
     last_skew_ms: Option<i64>,
     last_skew_at: Option<i64>,
     feature: Option<i64>,
+    emptied_before: Option<i64>,
 }
 
 impl Link {
@@ -62,6 +63,7 @@ impl Link {
                 None => None,
                 Some(bits) => Some(Feature(u16::try_from(bits).map_err(bad_row("a link"))?)),
             },
+            emptied_before: self.emptied_before.map(instant).transpose()?,
         };
         Ok((self.id, facts))
     }
@@ -96,7 +98,7 @@ fn facts_of(link: i64, links: &HashMap<i64, LinkFacts>) -> Result<LinkFacts, Spo
 async fn link_facts(conn: &mut SqliteConnection, links: BTreeSet<i64>) -> Result<HashMap<i64, LinkFacts>, SpoolError> {
     let rows: Vec<Link> = sqlx::query_as(
         "SELECT id, opened_at, closed_at IS NOT NULL AS closed, unclean, records, clock, skew_ms, skew_at, last_skew_ms,
-                last_skew_at, feature
+                last_skew_at, feature, emptied_before
          FROM links WHERE id IN (SELECT value FROM json_each($1))",
     )
     .bind(list(&links.into_iter().collect::<Vec<_>>())?)

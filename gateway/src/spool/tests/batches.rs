@@ -420,7 +420,7 @@ async fn a_reading_takes_its_packet_out_of_the_quarantine_and_a_later_decision_p
     let row_of_the_same_packet = async || {
         let link = bench.link(&glucose_meter()).await;
         let row = heard(&bench, link, 9).await;
-        bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+        bench.closed(link, LinkEnd::Clean).await;
         row
     };
     let first = row_of_the_same_packet().await;

@@ -40,7 +40,7 @@ async fn hear(bench: &Bench, n: u16) {
     bench
         .heard(link, &meter, marked(glucose(n, at(-20_000 + i64::from(n)), false)))
         .await;
-    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    bench.closed(link, LinkEnd::Clean).await;
 }
 
 #[tokio::test]
@@ -421,7 +421,7 @@ async fn a_seal_set_by_a_clock_that_was_not_believed_has_its_72_hours_from_when_
     packet.sitting = Some(view.sitting);
     packet.clock_trusted = false;
     bench.spool.capture(&[Capture::Keep(packet)]).await.unwrap();
-    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    bench.closed(link, LinkEnd::Clean).await;
     bench.settle().await;
     assert_eq!(bench.status().await.sealed, 1);
     let believed = at(365 * 24 * 60);

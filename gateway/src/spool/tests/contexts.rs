@@ -116,7 +116,7 @@ async fn of_two_contexts_the_later_stays_and_of_two_measurements_the_first_has_i
     let captured = bench.spool.capture(&items).await.unwrap();
     let joined = |place: usize| matches!(captured[place], Captured::Joined(_));
     assert_eq!([0, 1, 3, 4].map(joined), [false, true, true, true], "{captured:?}");
-    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    bench.closed(link, LinkEnd::Clean).await;
     bench.settle().await;
     assert_eq!(slots(&bench).await, [Some(Slot::Fasting), Some(Slot::Fasting), None]);
 }
@@ -152,7 +152,7 @@ async fn a_measurement_waits_for_its_context_until_the_link_is_over() {
     // Late, behind another record.
     bench.spool.capture(&[context(link, &meter, fasting(1))]).await.unwrap();
     assert_eq!(bench.settle().await, 1);
-    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    bench.closed(link, LinkEnd::Clean).await;
     assert_eq!(bench.settle().await, 1);
     assert_eq!(slots(&bench).await, [None, Some(Slot::Fasting), None]);
 }
@@ -182,7 +182,7 @@ async fn cut_off_before_its_context(killed: bool) -> Bench {
     if killed {
         return bench.crash_image().await;
     }
-    bench.spool.close_link(link, LinkEnd::Unclean, at(0)).await.unwrap();
+    bench.closed(link, LinkEnd::Unclean).await;
     bench
 }
 
@@ -198,7 +198,7 @@ async fn a_context_that_was_cut_off_comes_with_the_next_link() {
         bench.heard(link, &meter, glucose(7, at(-5), true)).await;
         let joined = bench.spool.capture(&[context(link, &meter, fasting(7))]).await.unwrap();
         assert!(matches!(joined[..], [Captured::Joined(_)]));
-        bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+        bench.closed(link, LinkEnd::Clean).await;
         assert_eq!(bench.settle().await, 3, "killed: {killed}");
         let mut slots = slots(&bench).await;
         slots.sort();
@@ -214,7 +214,7 @@ async fn a_renumbered_record_does_not_take_the_context_of_another() {
     let link = bench.link(&meter).await;
     bench.heard(link, &meter, glucose(7, at(-2), true)).await;
     bench.spool.capture(&[context(link, &meter, fasting(7))]).await.unwrap();
-    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    bench.closed(link, LinkEnd::Clean).await;
     assert_eq!(bench.settle().await, 1);
     bench.hands.advance(Duration::from_secs(300));
     assert_eq!(bench.settle().await, 1);

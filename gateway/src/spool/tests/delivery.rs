@@ -23,7 +23,7 @@ async fn records(bench: &Bench, from: u16, to: u16) {
         })
         .collect();
     bench.spool.capture(&items).await.unwrap();
-    bench.spool.close_link(link, LinkEnd::Clean, noon()).await.unwrap();
+    bench.closed(link, LinkEnd::Clean).await;
     bench.settle().await;
 }
 

@@ -84,7 +84,7 @@ async fn compared(steps: Vec<(Step, prop::sample::Index)>) {
         }
         match step {
             Step::Hang => {
-                bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+                bench.closed(link, LinkEnd::Clean).await;
                 link = bench.link(&meter).await;
             }
             Step::Settle => drop(bench.settle().await),

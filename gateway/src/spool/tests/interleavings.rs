@@ -102,7 +102,7 @@ async fn hear(bench: &Bench, n: u16) {
     let meter = glucose_meter();
     let link = bench.link(&meter).await;
     bench.heard(link, &meter, record(n)).await;
-    bench.spool.close_link(link, LinkEnd::Clean, noon()).await.unwrap();
+    bench.closed(link, LinkEnd::Clean).await;
 }
 
 async fn run(steps: Vec<Step>) {

@@ -98,7 +98,7 @@ async fn the_skew_of_a_link_is_kept_with_the_one_known_before() {
     assert_eq!(bench.settle().await, 1);
     let status = of(&bench, &cuff).await;
     assert_eq!((status.skew_ms, status.skew_at), (Some(90_000), Some(at(0))));
-    bench.spool.close_link(first, LinkEnd::Clean, at(1)).await.unwrap();
+    bench.closed(first, LinkEnd::Clean).await;
     let second = bench.link_unread(&cuff).await;
     bench.heard(second, &cuff, pressure(121, Some(at(-4)), None)).await;
     let rows = bench.spool.pending(None).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_link_that_ends_or_is_cut_without_a_word_about_its_clock_settles_what_
     bench.heard(link, &cuff, pressure(120, Some(at(-5)), None)).await;
     let image = bench.crash_image().await;
     assert_eq!((image.settle().await, image.status().await.outbox), (1, 1));
-    bench.spool.close_link(link, LinkEnd::Clean, at(1)).await.unwrap();
+    bench.closed(link, LinkEnd::Clean).await;
     assert_eq!(bench.settle().await, 1);
 }
 
@@ -128,7 +128,7 @@ async fn every_meter_that_sends_by_itself_may_have_a_gap() {
     scale.kind = carepost_domain::meter::MeterKind::Weight;
     for (meter, gaps) in [(scale, 1), (glucose_meter(), 0)] {
         let link = bench.link(&meter).await;
-        bench.spool.close_link(link, LinkEnd::Unclean, at(1)).await.unwrap();
+        bench.closed(link, LinkEnd::Unclean).await;
         let status = of(&bench, &meter).await;
         assert_eq!((status.possible_gaps, status.interrupted, status.links), (gaps, 1, 1));
     }
@@ -140,7 +140,7 @@ async fn a_meter_that_hangs_up_right_after_its_record_has_no_gap_and_no_only_rec
     let cuff = plain_cuff();
     let link = bench.link(&cuff).await;
     bench.heard(link, &cuff, pressure(120, None, None)).await;
-    bench.spool.close_link(link, LinkEnd::HungUp, at(1)).await.unwrap();
+    bench.closed(link, LinkEnd::HungUp).await;
     let status = of(&bench, &cuff).await;
     assert_eq!((status.possible_gaps, status.interrupted), (0, 0));
     // Nobody knows whether it is of today.

@@ -30,6 +30,7 @@ async fn a_packet_is_durable_before_anything_else_and_settled_in_one_step() {
 async fn a_stop_between_capture_and_settling_changes_nothing_about_the_reading() {
     let bench = Bench::new().await;
     let meter = plain_cuff();
+    bench.emptied(&meter, pressure(119, Some(at(-5)), None)).await;
     let link = bench.link(&meter).await;
     // Without a clock, receipt time and nonce are part of the id, and both are kept in the row.
     bench.heard(link, &meter, pressure(120, None, None)).await;
@@ -37,12 +38,13 @@ async fn a_stop_between_capture_and_settling_changes_nothing_about_the_reading()
     let cut = bench.crash_image().await;
     cut.settle().await;
     let status = cut.status().await;
-    assert_eq!((status.spooled, status.outbox, status.quarantined), (0, 0, 1));
-    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    assert_eq!((status.spooled, status.outbox, status.quarantined), (0, 1, 1));
+    bench.closed(link, LinkEnd::Clean).await;
     let image = bench.crash_image().await;
     image.hands.advance(std::time::Duration::from_secs(3_600));
     image.settle().await;
     bench.settle().await;
+    assert_eq!(bench.status().await.outbox, 2);
     let readings = |bench: &Bench| {
         let spool = bench.spool.clone();
         async move {
@@ -85,7 +87,7 @@ async fn the_same_record_twice_is_one_row_in_the_outbox() {
     for _ in 0..2 {
         let link = bench.link(&meter).await;
         bench.heard(link, &meter, glucose(1, at(-5), false)).await;
-        bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+        bench.closed(link, LinkEnd::Clean).await;
         bench.settle().await;
     }
     let status = bench.status().await;
@@ -145,11 +147,11 @@ async fn a_cuff_link_that_ended_with_the_program_is_a_possible_gap() {
     assert_eq!(image.status().await.possible_gaps, 1);
     // Once only, and an orderly end is none.
     assert_eq!(image.reopen().await.recovered.open_links, 0);
-    bench.spool.close_link(open, LinkEnd::Clean, at(0)).await.unwrap();
+    bench.closed(open, LinkEnd::Clean).await;
     assert_eq!(bench.status().await.possible_gaps, 0);
     let cut = bench.link(&cuff).await;
     for _ in 0..2 {
-        bench.spool.close_link(cut, LinkEnd::Unclean, at(0)).await.unwrap();
+        bench.closed(cut, LinkEnd::Unclean).await;
     }
     let status = bench.status().await;
     let of_cuff = status.meters.iter().find(|meter| meter.id == cuff.id).unwrap();
@@ -211,27 +213,83 @@ async fn the_quarantine_counts_repeats_on_their_row_and_is_bounded() {
 }
 
 #[tokio::test]
-async fn equal_bytes_without_a_time_are_another_measurement_than_those_kept_aside() {
+async fn bytes_without_a_time_that_are_kept_aside_stay_there_when_they_come_alone_later() {
     let bench = Bench::new().await;
     let meter = plain_cuff();
     let link = bench.link(&meter).await;
     for systolic in [120, 121] {
         bench.heard(link, &meter, pressure(systolic, None, None)).await;
     }
-    bench.spool.close_link(link, LinkEnd::Clean, at(0)).await.unwrap();
+    bench.closed(link, LinkEnd::Clean).await;
     bench.settle().await;
     assert_eq!(bench.status().await.quarantine_reasons[Reason::TimeUnknown.code()], 2);
-    bench.hands.advance(std::time::Duration::from_secs(86_400));
-    let link = bench.link(&meter).await;
-    bench.heard(link, &meter, pressure(120, None, None)).await;
-    bench
-        .spool
-        .close_link(link, LinkEnd::Clean, bench.clock.now())
+    // A cuff that sends its newest record on every link, and one that has a new one.
+    for (systolic, outbox) in [(120, 0), (122, 1)] {
+        bench.hands.advance(std::time::Duration::from_secs(86_400));
+        bench.emptied(&meter, pressure(systolic, None, None)).await;
+        let status = bench.status().await;
+        assert_eq!((status.quarantined, status.outbox), (2, outbox));
+    }
+    let mut connection = bench.lock().await;
+    let times: Vec<i64> = sqlx::query_scalar("SELECT times FROM quarantine ORDER BY id")
+        .fetch_all(&mut connection)
         .await
         .unwrap();
-    bench.settle().await;
+    assert_eq!(times, [2, 1]);
+}
+
+/// What becomes of a record without a date that comes alone over its link.
+async fn undated(bench: &Bench, systolic: i64) -> (u64, Option<u64>) {
+    bench.hands.advance(std::time::Duration::from_secs(3_600));
+    bench.emptied(&plain_cuff(), pressure(systolic, None, None)).await;
     let status = bench.status().await;
-    assert_eq!((status.quarantined, status.outbox), (2, 1));
+    let aside = status.quarantine_reasons.get(Reason::TimeUnknown.code());
+    (status.outbox, aside.copied())
+}
+
+#[tokio::test]
+async fn a_record_without_a_time_may_be_older_than_its_meters_first_link() {
+    let bench = Bench::new().await;
+    assert_eq!(undated(&bench, 120).await, (0, Some(1)));
+    // The meter gave all that it held then.
+    assert_eq!(undated(&bench, 121).await, (1, Some(1)));
+    // Also for somebody to whom it is bound from now on.
+    let mut alices = binding(104, &plain_cuff(), alice(), None);
+    alices.valid_from = bench.clock.now() + TimeDelta::minutes(1);
+    let mut news = delta(1, Vec::new());
+    news.bindings.push(alices);
+    bench.spool.apply_delta(&news, bench.clock.now()).await.unwrap();
+    assert_eq!(undated(&bench, 122).await, (1, Some(2)));
+    assert_eq!(undated(&bench, 123).await, (2, Some(2)));
+}
+
+#[tokio::test]
+async fn only_a_link_that_shows_all_that_a_meter_holds_makes_a_later_record_new() {
+    let cuff = plain_cuff();
+    // With a record or without, how the link ends, and whether the clock is believed.
+    let links = [
+        (true, LinkEnd::Clean, true, 1),
+        (false, LinkEnd::Clean, true, 0),
+        (true, LinkEnd::HungUp, true, 0),
+        (true, LinkEnd::Unclean, true, 0),
+        (true, LinkEnd::Clean, false, 0),
+    ];
+    for (with_record, end, trusted, expected) in links {
+        let bench = Bench::new().await;
+        let link = bench.link(&cuff).await;
+        if with_record {
+            // Nobody's.
+            let raw = pressure(110, Some(at(-61 * 24 * 60)), None);
+            bench.heard(link, &cuff, raw).await;
+        }
+        bench.spool.close_link(link, end, at(0), trusted).await.unwrap();
+        let (outbox, aside) = undated(&bench, 120).await;
+        assert_eq!(
+            (outbox, aside),
+            (expected, (expected == 0).then_some(1)),
+            "{with_record} {end:?} {trusted}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -273,7 +331,7 @@ async fn an_interrupted_link_is_remembered_as_such() {
         let link = bench.link(&meter).await;
         bench.heard(link, &meter, pressure(systolic, None, None)).await;
         if let Some(end) = end {
-            bench.spool.close_link(link, end, at(0)).await.unwrap();
+            bench.closed(link, end).await;
         }
     }
     let bench = bench.reopen().await;

@@ -89,7 +89,7 @@ impl Shop {
         self.bench
             .heard(link, &cuff, pressure(systolic, Some(at(minute)), None))
             .await;
-        self.bench.spool.close_link(link, LinkEnd::Clean, noon()).await.unwrap();
+        self.bench.closed(link, LinkEnd::Clean).await;
         assert_eq!(self.bench.settle().await, 1);
     }
 
