@@ -397,7 +397,7 @@ enum Permission {
     /// It does not.
     Absent,
     /// The member consents now, and only a clock that is not believed says that the record is older than that: it is kept
-    /// aside until somebody dates it.
+    /// aside.
     Undated,
 }
 
@@ -521,7 +521,7 @@ fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: Dat
         Ok(binding) => binding,
         Err(reason) => return Decision::quarantine(reason, None, None),
     };
-    if time.quality == TimeQuality::ReceivedTimeUsed && !is_new(row, binding, copy, now) {
+    if time.quality == TimeQuality::ReceivedTimeUsed && !is_new(row, meter, &record, binding, copy, now) {
         let reason = truest(&record, Reason::TimeUnknown);
         return unusable(copy, Some(binding.member), reason, packet, now);
     }
@@ -552,12 +552,22 @@ fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: Dat
     }
 }
 
-/// Whether a record that came alone and has no usable time was made while the meter was its owner's and they consented: the
-/// meter had given all that it held by then. Otherwise it may have been in the meter before, whoever made it.
-fn is_new(row: &PendingRow, binding: &Binding, copy: &DownCopy, now: DateTime<Utc>) -> bool {
-    row.link.emptied_before.is_some_and(|emptied| {
-        (binding.valid_from <= emptied || binding.only_ever_this_person)
-            && copy.consents_since(binding.member, emptied, now)
+/// Whether a record that came alone and has no usable time was made while the meter was its owner's and they consented: since
+/// an earlier link took from the meter what it held (`docs/decisions/0019-which-record-without-a-date-is-new.md`). Otherwise it
+/// may have been in the meter before, whoever made it.
+fn is_new(
+    row: &PendingRow,
+    meter: &Meter,
+    record: &Record,
+    binding: &Binding,
+    copy: &DownCopy,
+    now: DateTime<Utc>,
+) -> bool {
+    // A link that seems to be later than this one was dated by a clock that was set since.
+    let emptied = row.link.emptied_before.filter(|emptied| *emptied <= row.link.opened_at);
+    emptied.is_some_and(|emptied| {
+        let then = by_binding(copy.bindings_of(meter.id), meter, record.user_slot, emptied);
+        then.is_ok_and(|then| then.id == binding.id) && copy.consents_since(binding.member, emptied, now)
     })
 }
 

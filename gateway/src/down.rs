@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use carepost_contract::v1::{DownGrant, DownMember, Snapshot};
-use carepost_domain::consent::{Grant, Purpose, gate, not_before};
+use carepost_domain::consent::{Grant, Purpose, gate, held_throughout, not_before};
 use carepost_domain::id::{BindingId, GrantId, MemberId, MeterId, StoreId};
 use carepost_domain::meter::{Address, AddressType, Binding, Meter, MeterRole, meter_id};
 use carepost_domain::people::MemberCode;
@@ -111,12 +111,12 @@ impl DownCopy {
         grants.iter().any(|grant| grant.holds_at(now))
     }
 
-    /// Whether one grant of the member holds at `now`, which counts as in [`consents`](Self::consents), and held at `since`.
+    /// Whether the member has consented without a break from `since` to `now`, which counts as in
+    /// [`consents`](Self::consents).
     #[must_use]
     pub fn consents_since(&self, member: MemberId, since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
         let grants = self.grants_of(member);
-        let now = not_before(grants, now);
-        grants.iter().any(|grant| grant.holds_at(now) && grant.holds_at(since))
+        held_throughout(grants, since, not_before(grants, now))
     }
 
     /// Whether a reading of the member that was measured at `measured_at` passes the gate at `now`, which counts as in

@@ -121,6 +121,24 @@ pub fn gate(
     }
 }
 
+/// Whether at every instant from `from` to `to`, both included, one of the grants held.
+#[must_use]
+pub fn held_throughout(grants: &[Grant], from: DateTime<Utc>, to: DateTime<Utc>) -> bool {
+    let mut known = from;
+    loop {
+        let holding = grants.iter().filter(|grant| grant.holds_at(known));
+        // Each ends later than what is known, so that this comes to an end.
+        match holding
+            .map(|grant| grant.end().unwrap_or(DateTime::<Utc>::MAX_UTC))
+            .max()
+        {
+            Some(end) if to < end => return true,
+            Some(end) => known = end,
+            None => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
@@ -186,7 +204,35 @@ mod tests {
         assert_eq!(ask(&[other, marketing], 5, 6), Err(Refusal::NeverGranted));
     }
 
+    #[test]
+    fn consent_is_unbroken_if_one_grant_takes_over_from_the_other() {
+        let grants = [
+            grant(0, Some(10), false),
+            grant(5, Some(20), false),
+            grant(20, None, false),
+        ];
+        assert!(held_throughout(&grants, at(0), at(100)));
+        assert!(!held_throughout(&grants, at(-1), at(100)));
+        let gap = [grants[0].clone(), grant(11, None, false)];
+        assert!(!held_throughout(&gap, at(0), at(100)));
+        assert!(held_throughout(&gap, at(11), at(100)));
+        assert!(held_throughout(&gap, at(9), at(9)));
+        assert!(!held_throughout(&gap, at(10), at(10)));
+        assert!(!held_throughout(&[], at(0), at(0)));
+    }
+
     proptest! {
+        #[test]
+        fn consent_is_unbroken_if_it_held_at_each_instant(
+            spans in prop::collection::vec((0_i64..20, prop::option::of(0_i64..10)), 0..6),
+            from in -2_i64..25,
+            length in 0_i64..20,
+        ) {
+            let grants: Vec<_> = spans.iter().map(|(from, len)| grant(*from, len.map(|l| from + l), false)).collect();
+            let each = (from..=from + length).all(|when| grants.iter().any(|g| g.holds_at(at(when))));
+            prop_assert_eq!(held_throughout(&grants, at(from), at(from + length)), each);
+        }
+
         #[test]
         fn nothing_passes_without_a_grant_that_holds_now(
             spans in prop::collection::vec((0_i64..100, prop::option::of(1_i64..50), any::<bool>()), 0..5),

@@ -30,7 +30,7 @@ code_enum! {
         QuirkUnknown = "quirk_unknown",
         /// Decoded by an entry of the quirk table that is not for the registered model.
         QuirkMismatch = "quirk_mismatch",
-        /// No usable time, and not a live reading: held for manual dating.
+        /// No usable time, and not known to be measured just now.
         TimeUnknown = "time_unknown",
         /// A date that does not exist.
         TimeImpossible = "time_impossible",

@@ -134,8 +134,8 @@ impl MeterTime {
 /// Finds the measured instant, or says why there is none.
 ///
 /// # Errors
-/// [`Reason::TimeUnknown`], [`Reason::TimeImpossible`] or [`Reason::TimeInFuture`]; the record is then kept in quarantine
-/// for manual dating.
+/// [`Reason::TimeUnknown`], [`Reason::TimeImpossible`] or [`Reason::TimeInFuture`]; the record is then kept in
+/// quarantine.
 pub fn measured_time(evidence: &TimeEvidence) -> Result<MeasuredTime, Reason> {
     let received = |meter_local| MeasuredTime {
         at: evidence.received_at,

@@ -401,6 +401,9 @@ fn a_record_without_a_time_counts_only_if_its_meter_was_read_under_the_same_owne
     // Bound for sixty days, consenting for thirty.
     assert_eq!(outbox(decide(Some(-29 * DAY), &known)).member, alice());
     assert_eq!(aside(decide(Some(-31 * DAY), &known)), held);
+    // A link that is later than this one: somebody has set the clock.
+    assert_eq!(outbox(decide(Some(-1), &known)).member, alice());
+    assert_eq!(aside(decide(Some(0), &known)), held);
     // Withdrawn and given again: it may be from the time between.
     let mut again = copy();
     again.put_grant(withdrawn(grant(201, alice()), at(-20 * DAY)));
@@ -409,6 +412,11 @@ fn a_record_without_a_time_counts_only_if_its_meter_was_read_under_the_same_owne
     again.put_grant(second);
     assert_eq!(aside(decide(Some(-21 * DAY), &again)), held);
     assert_eq!(outbox(decide(Some(-9 * DAY), &again)).member, alice());
+    // Renewed before it ended.
+    let mut renewed = grant(203, alice());
+    renewed.granted_at = at(-21 * DAY);
+    again.put_grant(renewed);
+    assert_eq!(outbox(decide(Some(-29 * DAY), &again)).member, alice());
     // Bound after it was read, to one person who alone ever used it.
     let mut bound = copy();
     let mut alices = binding(104, &cuff, alice(), None);
@@ -419,6 +427,12 @@ fn a_record_without_a_time_counts_only_if_its_meter_was_read_under_the_same_owne
     bound.put_binding(alices);
     assert_eq!(outbox(decide(Some(-2 * DAY), &bound)).member, alice());
     assert_eq!(aside(decide(None, &bound)), held);
+    // What staff say of a second owner is nothing about the first.
+    let mut bobs = binding(105, &cuff, bob(), None);
+    bobs.valid_to = Some(at(-DAY));
+    bound.put_binding(bobs);
+    assert_eq!(aside(decide(Some(-2 * DAY), &bound)), held);
+    assert_eq!(outbox(decide(Some(-DAY), &bound)).member, alice());
     // Of somebody who does not consent, nothing is kept.
     let mut bobs = copy();
     bobs.put_binding(binding(104, &cuff, bob(), None));

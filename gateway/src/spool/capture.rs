@@ -89,12 +89,15 @@ impl Spool {
             }
             // One that was silent may have kept for itself what it holds, as some do that are still being paired.
             (Some((meter, _, 1..)), LinkEnd::Clean) if clock_trusted => {
-                sqlx::query("UPDATE meter_state SET emptied_at = $2 WHERE meter = $1")
-                    .bind(meter)
-                    .bind(micros(now))
-                    .execute(&mut *tx)
-                    .await
-                    .attempting(ATTEMPT)?;
+                // By its beginning: what was measured while it stood may be on the next.
+                sqlx::query(
+                    "UPDATE meter_state SET emptied_at = (SELECT opened_at FROM links WHERE id = $2) WHERE meter = $1",
+                )
+                .bind(meter)
+                .bind(link.0)
+                .execute(&mut *tx)
+                .await
+                .attempting(ATTEMPT)?;
             }
             _ => {}
         }

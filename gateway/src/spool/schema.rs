@@ -233,8 +233,8 @@ PRAGMA user_version = 6;
 COMMIT;
 ";
 
-// When a meter last gave all that it held: of a meter now, and of a link before it was made. Roll back by dropping the columns
-// and setting the version back.
+// The beginning of the newest link that took from a meter what it held: of a meter now, and of a link before it was made. Roll
+// back by dropping the columns and setting the version back.
 const LAYOUT_7: &str = "
 BEGIN IMMEDIATE;
 ALTER TABLE links ADD COLUMN emptied_before INTEGER;

@@ -8,6 +8,7 @@ use carepost_contract::v1::{Lane, WireReading};
 use carepost_domain::consent::not_before;
 use carepost_domain::id::MemberId;
 use carepost_domain::quarantine::Reason;
+use carepost_domain::reading::Attribution;
 use carepost_domain::time::TimeQuality;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
@@ -96,6 +97,7 @@ impl Spool {
 #[derive(FromRow)]
 struct Raw {
     id: i64,
+    link: i64,
     meter: Uuid,
     characteristic: i64,
     raw: Vec<u8>,
@@ -111,7 +113,7 @@ async fn take_rows(
 ) -> Result<HashMap<SpoolRow, Raw>, SpoolError> {
     static TAKE: LazyLock<String> = LazyLock::new(|| {
         format!(
-            "DELETE FROM spool WHERE {AS_DECIDED} RETURNING id, meter, characteristic, raw, context_raw, received_at"
+            "DELETE FROM spool WHERE {AS_DECIDED} RETURNING id, link, meter, characteristic, raw, context_raw, received_at"
         )
     });
     let rows: Vec<Raw> = sqlx::query_as(TAKE.as_str())
@@ -263,23 +265,30 @@ impl<'a> Outgoing<'a> {
         holder.is_some_and(|holder| *holder != reading.member.uuid()) && !self.is_confirmed(reading)
     }
 
-    /// Whether a reading without a time of its own may be a record that is kept aside: some meters send the newest one on
-    /// every link.
+    /// Whether a personal meter's reading without a time of its own may be a record that was kept aside on the links before,
+    /// back to the one that took from the meter what it held: some meters send their newest record on every link. Equal bytes
+    /// that were kept aside earlier are another measurement's.
     async fn may_be_one_aside(
         &self,
         conn: &mut SqliteConnection,
         reading: &WireReading,
         raw: &Raw,
     ) -> Result<bool, SpoolError> {
-        if reading.time.quality != TimeQuality::ReceivedTimeUsed || !self.aside.contains(&raw.meter) {
+        let by_receipt = reading.time.quality == TimeQuality::ReceivedTimeUsed;
+        let personal = matches!(reading.attribution, Attribution::Binding { .. });
+        if !(by_receipt && personal && self.aside.contains(&raw.meter)) {
             return Ok(false);
         }
         sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM quarantine WHERE meter = $1 AND characteristic = $2 AND raw = $3)",
+            "SELECT EXISTS (
+                 SELECT 1 FROM quarantine WHERE meter = $1 AND characteristic = $2 AND raw = $3
+                   AND last_at >= (SELECT emptied_before FROM links WHERE id = $4)
+             )",
         )
         .bind(raw.meter)
         .bind(raw.characteristic)
         .bind(&raw.raw)
+        .bind(raw.link)
         .fetch_one(conn)
         .await
         .attempting(ATTEMPT)

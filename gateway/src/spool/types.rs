@@ -218,8 +218,8 @@ pub struct LinkFacts {
     pub looks: Looks,
     /// A cuff's features, as they were read last.
     pub feature: Option<Feature>,
-    /// When the meter last gave all that it held, by a clock that was believed, before this link was made: the end of a link
-    /// with records that ended cleanly.
+    /// The beginning, by a clock that was believed, of the newest link before this one that took from the meter what it held: it
+    /// brought records and ended cleanly.
     pub emptied_before: Option<DateTime<Utc>>,
 }
 

@@ -334,7 +334,7 @@ pub(crate) async fn measure(world: &mut World, home: &Home, at: usize, round: u1
 }
 
 /// The value that a reading shows, in the unit of [`Home::value`], and its pulse.
-fn shown(reading: &Value) -> (Option<u64>, Option<u64>) {
+pub(crate) fn shown(reading: &Value) -> (Option<u64>, Option<u64>) {
     let shown = &reading["shown"];
     match shown["systolic_mmhg"].as_u64() {
         Some(systolic) => (Some(systolic), shown["pulse_per_min"].as_u64()),

@@ -8,12 +8,13 @@ use carepost_sim::control::CuffRecord;
 use carepost_sim::{AfterValues, Delay, HostEvent, HostFaults};
 use dbus::blocking::{Connection, Proxy};
 use dbus::channel::Channel;
-use serde_json::Value;
+use serde_json::{Value, json};
 use system_tests::neighbourhood::Difference;
 use system_tests::staff::StaffPage;
 use system_tests::wait::wait_for;
 use system_tests::world::{Person, STORE_CUFF, World};
 
+use super::bonds::shown;
 use super::link::RECOVERY;
 use super::pairing::{closed, next_second, started};
 
@@ -360,6 +361,57 @@ async fn a_record_without_a_time_after_which_the_link_is_lost_at_once_is_not_dat
     // Both were heard: nothing is missing behind the cuff.
     assert_eq!(gaps(&status), 0, "{status:#}");
     assert!(world.readings(&owner).await.unwrap().is_empty());
+    closed(world).await;
+}
+
+const TIMELESS_AT_HOME: Cuff = Cuff {
+    name: "timeless",
+    address: "C4:DE:0C:00:00:05",
+    profiles: &[],
+    own: "has_clock = false",
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_personal_cuff_without_a_clock_brings_first_is_kept_aside_and_what_is_measured_then_is_its_owners() {
+    let mut world = started(simulator(5, &[&TIMELESS_AT_HOME]), &[]).await;
+    let owner = member(&world, "CP-7006").await;
+    // Tried by somebody else, before the cuff was anybody's.
+    measure(&mut world, &TIMELESS_AT_HOME, 171, None).await;
+    let meter = (TIMELESS_AT_HOME.name, TIMELESS_AT_HOME.address);
+    let meter = world
+        .register(meter, "blood_pressure", "personal", false)
+        .await
+        .unwrap();
+    world.bind(&meter, &owner, None).await.unwrap();
+    world.gateway_up_to_date().await.unwrap();
+    world.meters().press_transfer(TIMELESS_AT_HOME.name).await.unwrap();
+    let mut expected = Vec::new();
+    // Two equal measurements are two.
+    for systolic in [None, Some(128), Some(128)] {
+        if let Some(systolic) = systolic {
+            measure(&mut world, &TIMELESS_AT_HOME, systolic, None).await;
+            expected.push(u64::from(systolic));
+        }
+        let mut last = String::new();
+        let arrived = wait_for(
+            "what is new as a reading and what may be old aside",
+            RECOVERY,
+            async || {
+                let status = world.status().await?;
+                let aside = &status["spool"]["quarantine_reasons"];
+                let readings = world.readings(&owner).await?;
+                last = format!("kept aside {aside}, seen {readings:?}");
+                let dated = readings
+                    .iter()
+                    .all(|one| one["time"]["quality"] == "received_time_used");
+                let mut values: Vec<u64> = readings.iter().filter_map(|one| shown(one).0).collect();
+                values.sort_unstable();
+                Ok((dated && values == expected && *aside == json!({"time_unknown": 1})).then_some(()))
+            },
+        )
+        .await;
+        arrived.unwrap_or_else(|error| panic!("{last}\n{error:#}\n{}", world.logs()));
+    }
     closed(world).await;
 }
 

@@ -163,7 +163,7 @@ fn omron_standard() {
     assert_eq!(entry.id.as_str(), "omron-standard");
     assert!(entry.talk.keep_session);
     assert_eq!(entry.talk.write_clock, WriteClock::Never);
-    // After a battery change its clock starts at 2017-01-01: such a record is nobody's until it is dated by hand, unless it
+    // After a battery change its clock starts at 2017-01-01: such a record is nobody's, unless it
     // comes as it is measured, or the clock still runs so and was read.
     let cuff = cuff("OMRON", "X4 Smart");
     let record = read(&cuff, &hex("167E004E00FF07E107010100170046000000"), None).unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use carepost_contract::v1::WireReading;
 use carepost_domain::reading::Slot;
+use chrono::TimeDelta;
 use sqlx::Connection as _;
 
 use super::*;
@@ -127,6 +128,29 @@ impl Rig {
 
     async fn counted(&self, counter: Counter) -> u64 {
         self.status().await.counters[counter.code()]
+    }
+}
+
+#[tokio::test]
+async fn what_a_meter_held_is_known_only_by_a_clock_that_is_believed() {
+    for (off, expected) in [(TimeDelta::zero(), 1), (TimeDelta::hours(1), 0)] {
+        let mut rig = Rig::new().await;
+        rig.bench.trust.note_server_time(rig.bench.clock.now() + off);
+        // Nobody's; then without a date.
+        for (raw, last) in [
+            (pressure(110, Some(at(-61 * 24 * 60)), None), false),
+            (pressure(120, None, None), true),
+        ] {
+            let link = rig.open(&plain_cuff()).await;
+            if last {
+                rig.bench.trust.note_server_time(rig.bench.clock.now());
+            }
+            rig.hear(link, raw).await;
+            rig.close(link).await;
+            rig.bench.hands.advance(Duration::from_secs(60));
+        }
+        rig.bench.settle().await;
+        assert_eq!(rig.status().await.outbox, expected, "{off}");
     }
 }
 

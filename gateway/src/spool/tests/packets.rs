@@ -5,8 +5,9 @@ use carepost_domain::quarantine::Reason;
 use carepost_gatt::sync::HighWater;
 use chrono::TimeDelta;
 
+use crate::sitting::Who;
 use crate::spool::settle::lane_of;
-use crate::spool::{Captured, Counter, LinkEnd, Settled, Settlement};
+use crate::spool::{Capture, Captured, Counter, LinkEnd, Settled, Settlement};
 use crate::testing::*;
 
 #[tokio::test]
@@ -213,7 +214,7 @@ async fn the_quarantine_counts_repeats_on_their_row_and_is_bounded() {
 }
 
 #[tokio::test]
-async fn bytes_without_a_time_that_are_kept_aside_stay_there_when_they_come_alone_later() {
+async fn bytes_without_a_time_that_were_kept_aside_are_another_measurement_when_others_came_between() {
     let bench = Bench::new().await;
     let meter = plain_cuff();
     let link = bench.link(&meter).await;
@@ -223,8 +224,8 @@ async fn bytes_without_a_time_that_are_kept_aside_stay_there_when_they_come_alon
     bench.closed(link, LinkEnd::Clean).await;
     bench.settle().await;
     assert_eq!(bench.status().await.quarantine_reasons[Reason::TimeUnknown.code()], 2);
-    // A cuff that sends its newest record on every link, and one that has a new one.
-    for (systolic, outbox) in [(120, 0), (122, 1)] {
+    // A cuff that sends its newest record on every link; then that has a new one; and then an equal one.
+    for (systolic, outbox) in [(120, 0), (120, 0), (122, 1), (120, 2)] {
         bench.hands.advance(std::time::Duration::from_secs(86_400));
         bench.emptied(&meter, pressure(systolic, None, None)).await;
         let status = bench.status().await;
@@ -235,7 +236,35 @@ async fn bytes_without_a_time_that_are_kept_aside_stay_there_when_they_come_alon
         .fetch_all(&mut connection)
         .await
         .unwrap();
-    assert_eq!(times, [2, 1]);
+    assert_eq!(times, [3, 1]);
+}
+
+#[tokio::test]
+async fn a_shared_meters_bytes_that_were_kept_aside_say_nothing_about_the_next_person() {
+    let bench = Bench::new().await;
+    let cuff = store_cuff();
+    let view = bench.desk.begin(&Who::Member("ALICE".parse().unwrap())).await.unwrap();
+    for reason in [Some(Reason::TimeUnknown), None] {
+        let link = bench.link(&cuff).await;
+        let mut heard = packet(link, &cuff, pressure(120, None, None), bench.clock.now());
+        heard.sitting = Some(view.sitting);
+        let item = Capture::Keep(heard);
+        let Captured::Spooled(row) = bench.spool.capture(&[item]).await.unwrap()[0] else {
+            panic!("it is new")
+        };
+        bench.closed(link, LinkEnd::Clean).await;
+        match reason {
+            None => drop(bench.settle().await),
+            Some(reason) => {
+                let member = Some(alice());
+                let revision = bench.spool.down().revision;
+                let mut aside = decided([(row, Settlement::Quarantine { reason, member })]);
+                bench.spool.settle(revision, &mut aside, at(0)).await.unwrap().unwrap();
+            }
+        }
+    }
+    let status = bench.status().await;
+    assert_eq!((status.quarantined, status.outbox), (1, 1));
 }
 
 /// What becomes of a record without a date that comes alone over its link.
@@ -253,7 +282,9 @@ async fn a_record_without_a_time_may_be_older_than_its_meters_first_link() {
     assert_eq!(undated(&bench, 120).await, (0, Some(1)));
     // The meter gave all that it held then.
     assert_eq!(undated(&bench, 121).await, (1, Some(1)));
-    // Also for somebody to whom it is bound from now on.
+    // Also after a restart.
+    let bench = bench.reopen().await;
+    // And for somebody to whom it is bound from now on.
     let mut alices = binding(104, &plain_cuff(), alice(), None);
     alices.valid_from = bench.clock.now() + TimeDelta::minutes(1);
     let mut news = delta(1, Vec::new());
