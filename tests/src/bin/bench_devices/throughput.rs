@@ -22,24 +22,30 @@ pub(crate) async fn measure(meters: u32, verdicts: &mut Verdicts) -> anyhow::Res
     say(format!(
         "\nstored records a second: {meters} glucose meters with {FULL_MEMORY} records each"
     ));
-    let neighbourhood = Neighbourhood {
+    let full = |meters| Neighbourhood {
         advertising_interval_ms: 50,
-        // One more, for the bare loop alone.
-        glucose: usize::try_from(meters)?.saturating_add(1),
+        glucose: meters,
         cuffs: 0,
         strangers: 0,
     };
+    // The bare loop has the same bus once more, with nobody else on it: who scans there receives every notification too.
+    let alone = full(1);
+    let mut beside = Scene::start(&alone, &[]).await?;
+    beside.world.stop_gateway().await?;
+    beside.world.stop_server().await?;
+    let [(bare_name, bare_address)] = &alone.glucose_meters()[..] else {
+        bail!("there is no meter for the bare loop");
+    };
+    beside.world.meters().set_range(bare_name, true).await?;
+    let bus = beside.world.bus_address().to_owned();
+
+    let neighbourhood = full(usize::try_from(meters)?);
     // One link for each meter is enough here.
     let mut scene = Scene::start(&neighbourhood, &["bluetooth.cool_down_ms=600000"]).await?;
-    let all = neighbourhood.glucose_meters();
-    let Some(((bare_name, bare_address), owned)) = all.split_first() else {
-        bail!("there is no meter");
-    };
+    let owned = &neighbourhood.glucose_meters();
     scene.own(owned, "glucose").await?;
     // The server is not measured here, and shares the machine.
     scene.world.stop_server().await?;
-    scene.world.meters().set_range(bare_name, true).await?;
-    let bus = scene.world.bus_address().to_owned();
 
     let mut by_gateway = Vec::new();
     let mut by_bare = vec![bare_run(&bus, bare_address).await?];
@@ -48,6 +54,7 @@ pub(crate) async fn measure(meters: u32, verdicts: &mut Verdicts) -> anyhow::Res
         by_bare.push(bare_run(&bus, bare_address).await?);
     }
     scene.world.stop().await?;
+    beside.world.stop().await?;
 
     // Each run of the gateway beside the bare loop's runs before and after it: the machine is not equally quiet throughout.
     let mut ratios: Vec<u64> = by_gateway
