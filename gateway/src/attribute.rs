@@ -384,7 +384,7 @@ fn time_of(row: &PendingRow, record: &Record, zone: Tz) -> Timed {
     }
 }
 
-/// Of a record that is no measurement and has no time, the first is the reason: no dating by hand would make it a reading.
+/// Of a record that is no measurement and has no time, the first is the reason: no date would make it a reading.
 fn truest(record: &Record, of_time: Reason) -> Reason {
     record.judged.as_ref().err().copied().unwrap_or(of_time)
 }
@@ -565,7 +565,9 @@ fn is_new(
 ) -> bool {
     // A link that seems to be later than this one was dated by a clock that was set since.
     let emptied = row.link.emptied_before.filter(|emptied| *emptied <= row.link.opened_at);
-    emptied.is_some_and(|emptied| {
+    // Whose the meter is now, a clock that is not believed does not say, but a binding that has not ended does.
+    let is_still = row.packet.clock_trusted || binding.valid_to.is_none();
+    emptied.filter(|_| is_still).is_some_and(|emptied| {
         let then = by_binding(copy.bindings_of(meter.id), meter, record.user_slot, emptied);
         then.is_ok_and(|then| then.id == binding.id) && copy.consents_since(binding.member, emptied, now)
     })

@@ -132,7 +132,7 @@ pub fn held_throughout(grants: &[Grant], from: DateTime<Utc>, to: DateTime<Utc>)
             .map(|grant| grant.end().unwrap_or(DateTime::<Utc>::MAX_UTC))
             .max()
         {
-            Some(end) if to < end => return true,
+            Some(end) if to < end || end == DateTime::<Utc>::MAX_UTC => return true,
             Some(end) => known = end,
             None => return false,
         }

@@ -433,6 +433,20 @@ fn a_record_without_a_time_counts_only_if_its_meter_was_read_under_the_same_owne
     bound.put_binding(bobs);
     assert_eq!(aside(decide(Some(-2 * DAY), &bound)), held);
     assert_eq!(outbox(decide(Some(-DAY), &bound)).member, alice());
+    // Of a meter that is somebody else's by now, if the clock cannot be believed that says that it is not.
+    let handed_on = |until: Option<i64>, trusted| {
+        let mut copy = copy();
+        let mut alices = binding(104, &cuff, alice(), None);
+        alices.valid_to = until.map(at);
+        copy.put_binding(alices);
+        let mut row = row(&cuff, pressure(120, None, None), None, true, 1);
+        row.packet.clock_trusted = trusted;
+        settlement(&row, None, &copy, at(0))
+    };
+    assert_eq!(aside(handed_on(Some(1), false)), held);
+    for (until, trusted) in [(Some(1), true), (None, true), (None, false)] {
+        assert_eq!(outbox(handed_on(until, trusted)).member, alice());
+    }
     // Of somebody who does not consent, nothing is kept.
     let mut bobs = copy();
     bobs.put_binding(binding(104, &cuff, bob(), None));

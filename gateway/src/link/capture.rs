@@ -124,6 +124,8 @@ pub(crate) struct LinkMemory {
     meter: Arc<Meter>,
     not_before: Duration,
     stood: Duration,
+    /// The gateway's clock was believed when it was opened.
+    clock_trusted: bool,
     looks: Looks,
     feature: Option<Feature>,
     /// Packets that came before the meter's clock was known; of shared meters only.
@@ -207,6 +209,7 @@ impl CaptureTask {
                         meter,
                         not_before,
                         stood,
+                        clock_trusted: self.trust.is_trusted(),
                         looks: Looks {
                             now: LinkClock::Pending,
                             last: None,
@@ -517,7 +520,9 @@ impl CaptureTask {
     }
 
     async fn close(&mut self, link: LinkId, end: LinkEnd, hard: &CancellationToken) -> Result<(), SpoolError> {
+        let mut clock_trusted = false;
         if let Some(mut memory) = self.links.remove(&link) {
+            clock_trusted = memory.clock_trusted && self.trust.is_trusted();
             let mut items = Vec::new();
             memory.forget_early();
             if memory.orphaned > 0 {
@@ -535,11 +540,7 @@ impl CaptureTask {
             }
         }
         loop {
-            let closed = self
-                .spool
-                .close_link(link, end, self.clock.now(), self.trust.is_trusted())
-                .await;
-            match closed {
+            match self.spool.close_link(link, end, self.clock.now(), clock_trusted).await {
                 Err(error) if error.disposition() == Disposition::Retry => {
                     tokio::select! {
                         () = tokio::time::sleep(RETRY) => {}

@@ -59,7 +59,7 @@ impl Spool {
     /// Notes that a link is over; what waited for its end can be settled now. An unclean end is a possible gap of a
     /// cuff. Closing a link twice changes nothing.
     ///
-    /// `clock_trusted` is whether `now` comes from a clock that is believed.
+    /// `clock_trusted` is whether the gateway's clock was believed when the link was opened, and is now.
     ///
     /// # Errors
     /// When the engine fails.

@@ -218,7 +218,7 @@ pub struct LinkFacts {
     pub looks: Looks,
     /// A cuff's features, as they were read last.
     pub feature: Option<Feature>,
-    /// The beginning, by a clock that was believed, of the newest link before this one that took from the meter what it held: it
+    /// The beginning, by a clock that was believed then and at its end, of the newest link before this one that took from the meter what it held: it
     /// brought records and ended cleanly.
     pub emptied_before: Option<DateTime<Utc>>,
 }

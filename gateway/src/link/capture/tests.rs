@@ -133,24 +133,26 @@ impl Rig {
 
 #[tokio::test]
 async fn what_a_meter_held_is_known_only_by_a_clock_that_is_believed() {
-    for (off, expected) in [(TimeDelta::zero(), 1), (TimeDelta::hours(1), 0)] {
-        let mut rig = Rig::new().await;
+    let believe = |rig: &Rig, believed: bool| {
+        let off = TimeDelta::hours(if believed { 0 } else { 1 });
         rig.bench.trust.note_server_time(rig.bench.clock.now() + off);
-        // Nobody's; then without a date.
-        for (raw, last) in [
-            (pressure(110, Some(at(-61 * 24 * 60)), None), false),
-            (pressure(120, None, None), true),
-        ] {
-            let link = rig.open(&plain_cuff()).await;
-            if last {
-                rig.bench.trust.note_server_time(rig.bench.clock.now());
-            }
-            rig.hear(link, raw).await;
-            rig.close(link).await;
-            rig.bench.hands.advance(Duration::from_secs(60));
-        }
+    };
+    // When the link is opened, and when it ends.
+    for (opened, closed, expected) in [(true, true, 1), (true, false, 0), (false, true, 0), (false, false, 0)] {
+        let mut rig = Rig::new().await;
+        believe(&rig, opened);
+        let link = rig.open(&plain_cuff()).await;
+        // Nobody's.
+        rig.hear(link, pressure(110, Some(at(-61 * 24 * 60)), None)).await;
+        believe(&rig, closed);
+        rig.close(link).await;
+        believe(&rig, true);
+        rig.bench.hands.advance(Duration::from_secs(60));
+        let link = rig.open(&plain_cuff()).await;
+        rig.hear(link, pressure(120, None, None)).await;
+        rig.close(link).await;
         rig.bench.settle().await;
-        assert_eq!(rig.status().await.outbox, expected, "{off}");
+        assert_eq!(rig.status().await.outbox, expected, "{opened} {closed}");
     }
 }
 

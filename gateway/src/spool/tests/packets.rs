@@ -284,14 +284,15 @@ async fn a_record_without_a_time_may_be_older_than_its_meters_first_link() {
     assert_eq!(undated(&bench, 121).await, (1, Some(1)));
     // Also after a restart.
     let bench = bench.reopen().await;
+    assert_eq!(undated(&bench, 124).await, (2, Some(1)));
     // And for somebody to whom it is bound from now on.
     let mut alices = binding(104, &plain_cuff(), alice(), None);
     alices.valid_from = bench.clock.now() + TimeDelta::minutes(1);
     let mut news = delta(1, Vec::new());
     news.bindings.push(alices);
     bench.spool.apply_delta(&news, bench.clock.now()).await.unwrap();
-    assert_eq!(undated(&bench, 122).await, (1, Some(2)));
-    assert_eq!(undated(&bench, 123).await, (2, Some(2)));
+    assert_eq!(undated(&bench, 122).await, (2, Some(2)));
+    assert_eq!(undated(&bench, 123).await, (3, Some(2)));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The bare loop: btleplug receives the same notifications from the same bus, counts them and does nothing else.
+//! The bare loop: btleplug receives the same notifications from a bus like the gateway's, counts them and does nothing else.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! `cargo bench-devices`: the gateway's device side in numbers, next to a bare loop on the same bus.
+//! `cargo bench-devices`: the gateway's device side in numbers, next to a bare loop on a bus like its own.
 //!
 //! Everything is real but the radio: the simulated BlueZ with its meters, the gateway and the server are the shipped
 //! programs, built for release. The gateway is watched from outside only: its file is read as any reader of SQLite would,
