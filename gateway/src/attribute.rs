@@ -563,14 +563,16 @@ fn is_new(
     copy: &DownCopy,
     now: DateTime<Utc>,
 ) -> bool {
-    // A link that seems to be later than this one was dated by a clock that was set since.
-    let emptied = row.link.emptied_before.filter(|emptied| *emptied <= row.link.opened_at);
+    let Some(emptied) = row.link.emptied_before else {
+        return false;
+    };
+    // One that seems to be later than this link was dated by a clock that was set since.
+    let in_order = emptied <= row.link.opened_at;
+    let then = by_binding(copy.bindings_of(meter.id), meter, record.user_slot, emptied);
+    let was_theirs = then.is_ok_and(|then| then.id == binding.id);
     // Whose the meter is now, a clock that is not believed does not say, but a binding that has not ended does.
-    let is_still = row.packet.clock_trusted || binding.valid_to.is_none();
-    emptied.filter(|_| is_still).is_some_and(|emptied| {
-        let then = by_binding(copy.bindings_of(meter.id), meter, record.user_slot, emptied);
-        then.is_ok_and(|then| then.id == binding.id) && copy.consents_since(binding.member, emptied, now)
-    })
+    let still_theirs = row.packet.clock_trusted || binding.valid_to.is_none();
+    in_order && was_theirs && still_theirs && copy.consents_since(binding.member, emptied, now)
 }
 
 /// The owner of a single-user meter at an instant.

@@ -331,7 +331,8 @@ impl<'a> Outgoing<'a> {
             .filter(|new| new.reading.time.quality != TimeQuality::ReceivedTimeUsed)
             .map(|new| &new.raw);
         for raw in told_apart.filter(|raw| self.aside.contains(&raw.meter)) {
-            // It may have been quarantined by what was known earlier, such as before its meter was bound.
+            // It may have been quarantined by what was known earlier, such as before its meter was bound. Equal bytes
+            // without a time of their own are another measurement's here: those that may not be were kept aside again.
             sqlx::query("DELETE FROM quarantine WHERE meter = $1 AND characteristic = $2 AND raw = $3")
                 .bind(raw.meter)
                 .bind(raw.characteristic)

@@ -218,8 +218,8 @@ pub struct LinkFacts {
     pub looks: Looks,
     /// A cuff's features, as they were read last.
     pub feature: Option<Feature>,
-    /// The beginning, by a clock that was believed then and at its end, of the newest link before this one that took from the meter what it held: it
-    /// brought records and ended cleanly.
+    /// The beginning of the newest link before this one that took from the meter what it held: it brought records and ended
+    /// cleanly, and the gateway's clock was believed at its beginning and at its end.
     pub emptied_before: Option<DateTime<Utc>>,
 }
 
