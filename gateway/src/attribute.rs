@@ -10,7 +10,7 @@ use carepost_domain::attribution::{Sitting, by_binding, by_sitting};
 use carepost_domain::id::{MemberId, SittingId};
 use carepost_domain::meter::{Binding, Meter, MeterRole};
 use carepost_domain::quarantine::Reason;
-use carepost_domain::quirks::{DecodeQuirks, Quirk, QuirkTable};
+use carepost_domain::quirks::{DecodeQuirks, Quirk};
 use carepost_domain::reading::{Attribution, Place, Reading};
 use carepost_domain::record::{Packet, Record, decode};
 use carepost_domain::time::{MeasuredTime, TimeEvidence, TimeQuality, measured_time};
@@ -73,12 +73,6 @@ pub(crate) struct SharedFacts<'a> {
     pub(crate) now: DateTime<Utc>,
 }
 
-/// The entry of the quirk table by which a registered meter's bytes are read: by what is registered, because the server
-/// reads them again and knows nothing else.
-fn quirk_of(meter: Option<&Meter>) -> Option<&'static Quirk> {
-    meter.and_then(|meter| QuirkTable::current().for_bytes_of(meter))
-}
-
 /// What a packet says, by the model's entry and what the meter declares.
 fn read(
     packet: &NewPacket,
@@ -139,7 +133,7 @@ fn is_ahead(packet: &NewPacket, measured_at: DateTime<Utc>) -> bool {
 
 /// Decides about a shared meter's packet when it comes.
 pub(crate) fn shared(packet: &NewPacket, facts: SharedFacts<'_>) -> Shared {
-    let quirk = quirk_of(facts.copy.meter(packet.meter));
+    let quirk = facts.copy.quirk_of(packet.meter);
     let Ok(record) = read(packet, None, quirk, facts.feature) else {
         return consenting_link(packet, facts)
             .map_or(Shared::Undecodable, |sitting| Shared::Keep { sitting, heard: None });
@@ -421,7 +415,7 @@ fn seated(
 ) -> Decision {
     let packet = &row.packet;
     let member = sitting.member;
-    let quirk = quirk_of(Some(meter));
+    let quirk = copy.quirk_of(meter.id);
     let aside = |reason, heard| {
         if may_keep(copy, member, packet, now) {
             Decision::quarantine(reason, Some(member), heard)
@@ -493,7 +487,7 @@ fn seated(
 fn personal(row: &PendingRow, meter: &Meter, copy: &DownCopy, zone: Tz, now: DateTime<Utc>) -> Decision {
     let packet = &row.packet;
     let bindings = copy.bindings_of(meter.id);
-    let quirk = quirk_of(Some(meter));
+    let quirk = copy.quirk_of(meter.id);
     let Ok(record) = read(packet, row.context_raw.as_deref(), quirk, row.link.feature) else {
         return unusable(
             copy,

@@ -7,6 +7,7 @@ use carepost_domain::consent::{Grant, Purpose, gate, held_throughout, not_before
 use carepost_domain::id::{BindingId, GrantId, MemberId, MeterId, StoreId};
 use carepost_domain::meter::{Address, AddressType, Binding, Meter, MeterRole, meter_id};
 use carepost_domain::people::MemberCode;
+use carepost_domain::quirks::{Quirk, QuirkTable};
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
@@ -23,6 +24,8 @@ pub struct DownCopy {
     pub(crate) members: HashMap<MemberId, DownMember>,
     pub(crate) codes: HashMap<MemberCode, MemberId>,
     pub(crate) meters: HashMap<MeterId, Meter>,
+    /// Of those whose bytes do not mean what the specification says. Looked up once, because it is asked for every record.
+    pub(crate) quirks: HashMap<MeterId, &'static Quirk>,
     pub(crate) bindings: HashMap<MeterId, Vec<Binding>>,
     pub(crate) grants: HashMap<MemberId, Vec<Grant>>,
 }
@@ -74,6 +77,13 @@ impl DownCopy {
     #[must_use]
     pub fn meter(&self, meter: MeterId) -> Option<&Meter> {
         self.meters.get(&meter)
+    }
+
+    /// The entry of the quirk table by which a registered meter's bytes are read: by what is registered, because the server
+    /// reads them again and knows nothing else.
+    #[must_use]
+    pub fn quirk_of(&self, meter: MeterId) -> Option<&'static Quirk> {
+        self.quirks.get(&meter).copied()
     }
 
     /// The registered meter with this identity address.
@@ -153,6 +163,10 @@ impl DownCopy {
     }
 
     pub(crate) fn put_meter(&mut self, meter: Meter) {
+        match QuirkTable::current().for_bytes_of(&meter) {
+            Some(quirk) => self.quirks.insert(meter.id, quirk),
+            None => self.quirks.remove(&meter.id),
+        };
         self.meters.insert(meter.id, meter);
     }
 

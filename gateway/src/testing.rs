@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use carepost_contract::v1::{Delta, DownGrant, DownMember, Epoch, Snapshot};
+use carepost_contract::v1::{Delta, DownGrant, DownMember, Epoch, Snapshot, WireReading};
 use carepost_daemon::{Clock, Entropy, ManualClock};
 use carepost_domain::Id;
 use carepost_domain::id::{MemberId, StoreId};
@@ -22,7 +22,7 @@ use crate::clock_trust::ClockTrust;
 use crate::config::{ClockSettings, Kiosk};
 use crate::sitting::Desk;
 use crate::spool::{
-    AsDecided, Capture, Decided, LinkClock, LinkEnd, LinkId, NewPacket, Recovered, Settlement, Spool, SpoolRow,
+    AsDecided, Capture, Decided, LinkClock, LinkEnd, LinkId, NewPacket, Recovered, Settlement, Spool, SpoolRow, unpack,
 };
 
 /// Decisions about packets without a context, ready to be written down.
@@ -384,13 +384,14 @@ impl Bench {
         self.spool.status().await.unwrap()
     }
 
-    /// Readings in the outbox, as they go to the server.
-    pub(crate) async fn outbox(&self) -> Vec<String> {
+    /// Readings in the outbox, in their order.
+    pub(crate) async fn outbox(&self) -> Vec<WireReading> {
         let mut connection = self.another_connection().await;
-        sqlx::query_scalar("SELECT reading FROM outbox WHERE reading IS NOT NULL ORDER BY id")
+        let rows: Vec<Vec<u8>> = sqlx::query_scalar("SELECT reading FROM outbox WHERE reading IS NOT NULL ORDER BY id")
             .fetch_all(&mut connection)
             .await
-            .unwrap()
+            .unwrap();
+        rows.iter().map(|packed| unpack(packed).unwrap()).collect()
     }
 
     /// Rows of a table.

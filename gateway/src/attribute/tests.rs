@@ -611,7 +611,9 @@ fn what_a_cuff_reports_counts_only_if_it_declares_to_detect_it() {
     // Of a cuff that swaps bytes, nobody knows in which order it declares.
     let mut swapped = plain_cuff();
     (swapped.about.manufacturer, swapped.model) = ("Beurer".to_owned(), "BM85".to_owned());
-    let quirk = quirk_of(Some(&swapped));
+    let mut copy = copy();
+    copy.put_meter(swapped.clone());
+    let quirk = copy.quirk_of(swapped.id);
     // An irregular pulse, high byte first: a capture of a BM85 (page 3's vectors, beurer_be_tail).
     let raw = hex::decode("56760050000000EA07080B141B00003C000004").unwrap();
     let record = read(&packet(LinkId(1), &swapped, raw, at(0)), None, quirk, Some(Feature(0)));

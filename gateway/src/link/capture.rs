@@ -29,7 +29,7 @@ use crate::spool::{
 /// much more, and so most of a meter's memory finds room here.
 pub(crate) const QUEUE: usize = 4_096;
 /// Messages that one commit takes, with a page of settlements as long ([`PENDING_PAGE`](crate::spool::PENDING_PAGE)).
-const BATCH: usize = 768;
+const BATCH: usize = 1_024;
 /// Packets of one link by which repeated ones are recognised without the spool.
 const REMEMBERED: usize = 64;
 /// Packets of one link that wait in memory for the meter's clock. Reading that takes a few seconds at most, and no cuff

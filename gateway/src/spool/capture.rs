@@ -17,6 +17,7 @@ use super::fresh::Count;
 use super::joint::InPart;
 use super::many::{Ready, Statements};
 use super::meters::{count_duplicates, set_clock};
+use super::numbers::Asked;
 use super::open::note_interrupted;
 use super::row::{add, last_id, micros, next_id};
 use super::{Capture, Captured, Counter, LinkEnd, LinkId, NewPacket, SAME_READING_WITHIN, Spool, SpoolError, SpoolRow};
@@ -53,6 +54,7 @@ impl Spool {
         .attempting(ATTEMPT)?;
         add(&mut tx, Counter::Links, 1).await?;
         tx.commit().await.attempting(ATTEMPT)?;
+        self.inner.numbers.open(LinkId(link));
         Ok(LinkId(link))
     }
 
@@ -102,6 +104,7 @@ impl Spool {
             _ => {}
         }
         tx.commit().await.attempting(ATTEMPT)?;
+        self.inner.numbers.close(link);
         self.pending_changed();
         Ok(())
     }
@@ -111,7 +114,9 @@ impl Spool {
     /// # Errors
     /// When the engine fails; then none of the packets is durable.
     pub async fn capture(&self, items: &[Capture]) -> Result<Vec<Captured>, SpoolError> {
-        let mut packets = self.write_packets(items).await?;
+        // Once, for a second attempt finds nothing that the first has written.
+        let compared = compared(items, &mut self.inner.numbers.ask());
+        let mut packets = self.write_packets(items, &compared).await?;
         if !packets.nothing_else {
             return self.commit(packets, items).await;
         }
@@ -137,7 +142,7 @@ impl Spool {
             );
         }
         // Without the page there may be room.
-        let packets = self.write_packets(items).await?;
+        let packets = self.write_packets(items, &compared).await?;
         self.commit(packets, items).await
     }
 
@@ -153,7 +158,7 @@ impl Spool {
         let durable = tx.commit().await.attempting(ATTEMPT);
         match first_of_all(&captured) {
             Some(first) if nothing_else && durable.is_ok() => {
-                let records = items.iter().filter_map(as_record);
+                let records = items.iter().filter_map(record_of);
                 self.inner.fresh.add(fresh, first, records.map(as_read));
             }
             // Nobody knows what the file has behind what it had.
@@ -167,8 +172,8 @@ impl Spool {
         Ok(captured)
     }
 
-    async fn write_packets(&self, items: &[Capture]) -> Result<Packets, SpoolError> {
-        let steps = steps(items);
+    async fn write_packets(&self, items: &[Capture], compared: &[bool]) -> Result<Packets, SpoolError> {
+        let steps = steps(items, compared);
         let nothing_else = steps.iter().all(|step| matches!(step, Step::Records(_)));
         let mut tx = match nothing_else {
             true => self.begin_at_the_end(ATTEMPT).await?,
@@ -180,6 +185,7 @@ impl Spool {
         let mut next = None;
         let mut forgot = false;
         let mut early = Early::default();
+        let mut broken = Broken::default();
         for step in steps {
             let item = match step {
                 Step::Records(records) => {
@@ -191,7 +197,7 @@ impl Spool {
                             captured.get(from + record).copied()
                             && let Some(orphan) = captured.get_mut(place)
                         {
-                            *orphan = join_row(&mut tx, context, row).await?;
+                            *orphan = join_row(&mut tx, &mut broken, context, row).await?;
                         }
                     }
                     continue;
@@ -202,13 +208,13 @@ impl Spool {
             let mut displaced = None;
             captured.push(match item {
                 Capture::Keep(context) | Capture::KeepForNow(context) => {
-                    let joined = join_context(&mut tx, context).await?;
+                    let joined = join_context(&mut tx, &mut broken, context).await?;
                     if joined == Captured::Orphaned {
                         displaced = early.remember(place, context);
                     }
                     joined
                 }
-                Capture::Join(context) => join_context(&mut tx, context).await?,
+                Capture::Join(context) => join_context(&mut tx, &mut broken, context).await?,
                 Capture::Orphaned { contexts } => {
                     add(&mut tx, Counter::ContextsOrphaned, *contexts).await?;
                     Captured::Counted
@@ -342,7 +348,7 @@ fn first_of_all(captured: &[Captured]) -> Option<i64> {
 }
 
 /// A record as it is read from the file, which has microseconds.
-fn as_read((packet, provisional): Record<'_>) -> (NewPacket, bool) {
+fn as_read((packet, provisional): (&NewPacket, bool)) -> (NewPacket, bool) {
     let received_at = packet.received_at.trunc_subsecs(6);
     (
         NewPacket {
@@ -401,8 +407,9 @@ impl Tally {
     }
 }
 
-/// A record to be written down, and whether its sitting is a guess. Contexts are none: they join their measurement.
-fn as_record(item: &Capture) -> Option<Record<'_>> {
+/// A packet that is a record to be written down, and whether its sitting is a guess. Contexts are none: they join their
+/// measurement.
+fn record_of(item: &Capture) -> Option<(&NewPacket, bool)> {
     let (packet, provisional) = match item {
         Capture::Keep(packet) => (packet, false),
         Capture::KeepForNow(packet) => (packet, true),
@@ -411,8 +418,38 @@ fn as_record(item: &Capture) -> Option<Record<'_>> {
     (packet.characteristic != uuid16::GLUCOSE_CONTEXT).then_some((packet, provisional))
 }
 
-/// A packet that is a record of its own, and whether its sitting is a guess.
-type Record<'a> = (&'a NewPacket, bool);
+/// A record to be written down.
+#[derive(Debug, Clone, Copy)]
+struct Record<'a> {
+    packet: &'a NewPacket,
+    /// Its sitting is a guess.
+    provisional: bool,
+    /// Its meter's number.
+    number: Option<u16>,
+    /// Equal bytes may have come before.
+    compared: bool,
+}
+
+impl<'a> Record<'a> {
+    fn of((item, compared): (&'a Capture, &bool)) -> Option<Self> {
+        let (packet, provisional) = record_of(item)?;
+        Some(Self {
+            packet,
+            provisional,
+            number: record_number(packet),
+            compared: *compared,
+        })
+    }
+}
+
+/// Of which of these equal bytes may have come before. What has a sitting may come from the desk too, at the same time.
+fn compared(items: &[Capture], numbers: &mut Asked<'_>) -> Vec<bool> {
+    let is_first = |item: &Capture| {
+        let (packet, _) = record_of(item).filter(|(packet, _)| packet.sitting.is_none())?;
+        Some(numbers.is_first(packet.link, record_number(packet)?))
+    };
+    items.iter().map(is_first).map(|first| first != Some(true)).collect()
+}
 
 /// A part of what is to be made durable, in its order.
 enum Step<'a> {
@@ -422,36 +459,41 @@ enum Step<'a> {
 }
 
 /// What is to be made durable, made ready for it.
-fn steps(items: &[Capture]) -> Vec<Step<'_>> {
+fn steps<'a>(items: &'a [Capture], compared: &[bool]) -> Vec<Step<'a>> {
     let mut steps = Vec::new();
-    for run in items.chunk_by(|one, next| as_record(one).is_some() && as_record(next).is_some()) {
-        let records: Vec<Record<'_>> = run.iter().filter_map(as_record).collect();
+    let mut compared = compared.iter();
+    for run in items.chunk_by(|one, next| record_of(one).is_some() && record_of(next).is_some()) {
+        let records: Vec<Record<'_>> = run.iter().zip(compared.by_ref()).filter_map(Record::of).collect();
         if records.is_empty() {
             steps.extend(run.iter().map(Step::Other));
         }
-        let mut rest = &records[..];
-        while !rest.is_empty() {
-            // A statement compares with what was there before it: it cannot take equal bytes twice.
-            let mut bytes = HashSet::new();
-            let different = rest
-                .iter()
-                .take_while(|(packet, _)| bytes.insert((packet.link, packet.characteristic, &packet.raw)))
-                .count();
-            let (now, later) = rest.split_at(different);
-            steps.extend(
-                KEEP.over(now)
-                    .map(|(statement, part)| Step::Records((part.to_vec(), ready(statement, part)))),
-            );
-            rest = later;
+        for alike in records.chunk_by(|one, next| one.compared == next.compared) {
+            let mut rest = alike;
+            while let Some(first) = rest.first() {
+                // A statement compares with what was there before it: it cannot take equal bytes twice.
+                let mut bytes = HashSet::new();
+                let mut different =
+                    |packet: &'a NewPacket| bytes.insert((packet.link, packet.characteristic, &packet.raw));
+                let (statements, now) = match first.compared {
+                    true => (
+                        &*KEEP,
+                        rest.iter().take_while(|record| different(record.packet)).count(),
+                    ),
+                    false => (&*KEEP_NEW, rest.len()),
+                };
+                let (now, later) = rest.split_at(now);
+                let of_part =
+                    |(statement, part): (_, &[Record<'a>])| Step::Records((part.to_vec(), ready(statement, part)));
+                steps.extend(statements.over(now).map(of_part));
+                rest = later;
+            }
         }
     }
     steps
 }
 
-/// Writes the records down that are not there already. `column1` counts them from 1; the rest to `column11` are the columns
-/// behind the number in the first line.
-static KEEP: LazyLock<Statements> = LazyLock::new(|| {
-    let within = SAME_READING_WITHIN.num_microseconds().unwrap_or(i64::MAX);
+/// Writes records down. `column1` counts them from 1; the rest to `column11` are the columns behind the number in the first line.
+fn keep_statements(condition: &str) -> Statements {
     Statements::new(
         &format!(
             "INSERT INTO spool (id, link, meter, characteristic, raw, record_number, received_at, clock_trusted, sitting, nonce, provisional)
@@ -459,31 +501,45 @@ static KEEP: LazyLock<Statements> = LazyLock::new(|| {
             last_id("spool")
         ),
         11,
-        &format!(
-            "AND NOT EXISTS (
-                 SELECT 1 FROM spool
-                 WHERE link = column2 AND raw = column5 AND characteristic = column4
-                   AND received_at BETWEEN column7 - {within} AND column7 + {within}
-             )"
-        ),
+        condition,
     )
+}
+
+/// Those of which equal bytes cannot be there.
+static KEEP_NEW: LazyLock<Statements> = LazyLock::new(|| keep_statements(""));
+
+/// Those that are not there already. What has a number is looked for among all that waits: it came before, or nearly.
+static KEEP: LazyLock<Statements> = LazyLock::new(|| {
+    let within = SAME_READING_WITHIN.num_microseconds().unwrap_or(i64::MAX);
+    let same = format!(
+        "link = column2 AND raw = column5 AND characteristic = column4
+         AND received_at BETWEEN column7 - {within} AND column7 + {within}"
+    );
+    keep_statements(&format!(
+        "AND NOT iif(
+             column6 IS NULL,
+             EXISTS (SELECT 1 FROM spool WHERE record_number IS NULL AND {same}),
+             EXISTS (SELECT 1 FROM spool WHERE record_number = column6 AND {same})
+         )"
+    ))
 });
 
 fn ready(statement: &'static str, records: &[Record<'_>]) -> Ready {
     let mut query = sqlx::query(statement);
-    for ((packet, provisional), place) in records.iter().zip(1_i64..) {
+    for (record, place) in records.iter().zip(1_i64..) {
+        let packet = record.packet;
         query = query
             .bind(place)
             .bind(packet.link.0)
             .bind(packet.meter.uuid())
             .bind(i64::from(packet.characteristic))
             .bind(packet.raw.clone())
-            .bind(record_number(packet).map(i64::from))
+            .bind(record.number.map(i64::from))
             .bind(micros(packet.received_at))
             .bind(packet.clock_trusted)
             .bind(packet.sitting.map(carepost_domain::Id::uuid))
             .bind(packet.nonce.cast_signed())
-            .bind(*provisional);
+            .bind(record.provisional);
     }
     query
 }
@@ -505,12 +561,13 @@ async fn keep(
     let added = insert.execute(&mut *conn).await.attempting(ATTEMPT)?.rows_affected();
     if i64::try_from(added).is_ok_and(|added| first.saturating_add(added) == next) {
         *known = Some(next);
-        records.iter().for_each(|(packet, _)| tally.packet(packet));
+        records.iter().for_each(|record| tally.packet(record.packet));
         captured.extend((first..next).map(|row| Captured::Spooled(SpoolRow(row))));
         return Ok(());
     }
-    for (packet, _) in records {
-        let row = same(conn, packet).await?;
+    for record in records {
+        let row = same(conn, record).await?;
+        let packet = record.packet;
         captured.push(if row >= first {
             tally.packet(packet);
             Captured::Spooled(SpoolRow(row))
@@ -523,19 +580,31 @@ async fn keep(
 }
 
 /// The row in which a record stands.
-async fn same(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<i64, SpoolError> {
-    sqlx::query_scalar(
-        "SELECT id FROM spool
-         WHERE link = $1 AND raw = $3 AND characteristic = $2 AND received_at BETWEEN $4 AND $5 LIMIT 1",
-    )
-    .bind(packet.link.0)
-    .bind(i64::from(packet.characteristic))
-    .bind(&packet.raw)
-    .bind(micros(packet.received_at - SAME_READING_WITHIN))
-    .bind(micros(packet.received_at + SAME_READING_WITHIN))
-    .fetch_one(&mut *conn)
-    .await
-    .attempting(ATTEMPT)
+async fn same(conn: &mut SqliteConnection, record: Record<'_>) -> Result<i64, SpoolError> {
+    let packet = record.packet;
+    // Each in words of its own, for only those without a number have an index.
+    let statement = match record.number {
+        None => {
+            "SELECT id FROM spool
+             WHERE record_number IS NULL AND $6 IS NULL AND link = $1 AND raw = $3 AND characteristic = $2
+               AND received_at BETWEEN $4 AND $5 LIMIT 1"
+        }
+        Some(_) => {
+            "SELECT id FROM spool
+             WHERE record_number = $6 AND link = $1 AND raw = $3 AND characteristic = $2
+               AND received_at BETWEEN $4 AND $5 LIMIT 1"
+        }
+    };
+    sqlx::query_scalar(statement)
+        .bind(packet.link.0)
+        .bind(i64::from(packet.characteristic))
+        .bind(&packet.raw)
+        .bind(micros(packet.received_at - SAME_READING_WITHIN))
+        .bind(micros(packet.received_at + SAME_READING_WITHIN))
+        .bind(record.number.map(i64::from))
+        .fetch_one(&mut *conn)
+        .await
+        .attempting(ATTEMPT)
 }
 
 /// Gives a row the sitting that its record turned out to be of. One that was purged meanwhile is gone.
@@ -587,9 +656,8 @@ impl<'a> Early<'a> {
         if self.0.is_empty() {
             return Vec::new();
         }
-        let of_record = |(record, (packet, _)): (usize, &Record<'_>)| {
-            let number = record_number(packet)?;
-            let (place, context) = self.0.remove(&(packet.link, number))?;
+        let of_record = |(record, Record { packet, number, .. }): (usize, &Record<'_>)| {
+            let (place, context) = self.0.remove(&(packet.link, (*number)?))?;
             Some((record, place, context))
         };
         records.iter().enumerate().filter_map(of_record).collect()
@@ -601,7 +669,11 @@ impl<'a> Early<'a> {
 /// wait for it on a link that broke before: the meter was read again for this.
 ///
 /// The measurement is looked for from the newest packet on, where it mostly is, and not among all of the link.
-async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result<Captured, SpoolError> {
+async fn join_context(
+    conn: &mut SqliteConnection,
+    broken: &mut Broken,
+    packet: &NewPacket,
+) -> Result<Captured, SpoolError> {
     let number = record_number(packet).map(i64::from);
     let row: Option<(i64, Vec<u8>)> = sqlx::query_as(
         "UPDATE spool SET context_raw = $3
@@ -622,28 +694,65 @@ async fn join_context(conn: &mut SqliteConnection, packet: &NewPacket) -> Result
     let Some((row, measurement)) = row else {
         return Ok(Captured::Orphaned);
     };
-    join_on_broken_links(conn, packet, &measurement).await?;
+    join_on_broken_links(conn, broken, packet, &measurement).await?;
     Ok(Captured::Joined(SpoolRow(row)))
 }
 
 /// Joins a context to the row of its measurement.
-async fn join_row(conn: &mut SqliteConnection, packet: &NewPacket, row: SpoolRow) -> Result<Captured, SpoolError> {
+async fn join_row(
+    conn: &mut SqliteConnection,
+    broken: &mut Broken,
+    packet: &NewPacket,
+    row: SpoolRow,
+) -> Result<Captured, SpoolError> {
     let measurement: Vec<u8> = sqlx::query_scalar("UPDATE spool SET context_raw = $2 WHERE id = $1 RETURNING raw")
         .bind(row.0)
         .bind(&packet.raw)
         .fetch_one(&mut *conn)
         .await
         .attempting(ATTEMPT)?;
-    join_on_broken_links(conn, packet, &measurement).await?;
+    join_on_broken_links(conn, broken, packet, &measurement).await?;
     Ok(Captured::Joined(row))
+}
+
+/// Whether measurements wait for their context on links of a meter that broke before one of its links, as it was when the
+/// transaction first asked: no index finds them, and mostly there are none.
+#[derive(Debug, Default)]
+struct Broken(HashMap<LinkId, bool>);
+
+impl Broken {
+    async fn before(&mut self, conn: &mut SqliteConnection, packet: &NewPacket) -> Result<bool, SpoolError> {
+        if let Some(known) = self.0.get(&packet.link) {
+            return Ok(*known);
+        }
+        let waits = sqlx::query_scalar(
+            "SELECT EXISTS (
+                 SELECT 1 FROM spool
+                 WHERE link IN (SELECT id FROM links WHERE meter = $1 AND id < $2 AND unclean = 1 AND closed_at IS NOT NULL)
+                   AND characteristic = $3 AND context_raw IS NULL
+             )",
+        )
+        .bind(packet.meter.uuid())
+        .bind(packet.link.0)
+        .bind(i64::from(uuid16::GLUCOSE_MEASUREMENT))
+        .fetch_one(conn)
+        .await
+        .attempting(ATTEMPT)?;
+        self.0.insert(packet.link, waits);
+        Ok(waits)
+    }
 }
 
 /// Joins a context to its measurement where that waits for it on a link that broke before.
 async fn join_on_broken_links(
     conn: &mut SqliteConnection,
+    broken: &mut Broken,
     packet: &NewPacket,
     measurement: &[u8],
 ) -> Result<(), SpoolError> {
+    if !broken.before(conn, packet).await? {
+        return Ok(());
+    }
     sqlx::query(
         "UPDATE spool SET context_raw = $4
          WHERE link IN (SELECT id FROM links WHERE meter = $1 AND id < $2 AND unclean = 1 AND closed_at IS NOT NULL)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::LazyLock;
 
-use carepost_contract::v1::WireReading;
+use carepost_contract::v1::{Lane, WireReading};
 use carepost_domain::id::ReadingId;
 use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::error::{Attempted as _, bad_row};
 use super::many::{Ready, Statements};
+use super::packed::pack;
 use super::row::{hex, key, last_id, list, micros};
 use super::settle::lane_of;
 use super::{AsDecided, Settled, Settlement, SpoolError, down};
@@ -21,8 +22,8 @@ const ATTEMPT: &str = "settle packets";
 #[derive(Default)]
 pub struct Decided {
     pub(super) decisions: Vec<(AsDecided, Settlement)>,
-    /// What is written of each reading among them; nothing of the others. Without those that are in `plain`.
-    pub(super) texts: Vec<String>,
+    /// Each reading among them as it is written; nothing of the others. Without those that are in `plain`.
+    pub(super) packed: Vec<Vec<u8>>,
     pub(super) plain: Option<Plain>,
 }
 
@@ -30,7 +31,7 @@ impl Decided {
     /// Makes decisions ready: about packets in their order, and about each once.
     ///
     /// # Errors
-    /// When a reading cannot be written as JSON.
+    /// When a reading cannot be packed.
     pub fn new(decisions: Vec<(AsDecided, Settlement)>) -> Result<Self, SpoolError> {
         let mut decided = Self::default();
         for (packet, settlement) in decisions {
@@ -42,21 +43,21 @@ impl Decided {
 
     /// Adds a decision. [`make_ready`](Self::make_ready) comes after the last.
     pub(crate) fn push(&mut self, packet: AsDecided, settlement: Settlement) -> Result<(), SpoolError> {
-        self.texts.push(text_of(&settlement)?);
+        self.packed.push(packed(&settlement)?);
         self.decisions.push((packet, settlement));
         Ok(())
     }
 
     pub(crate) fn make_ready(&mut self) -> Result<(), SpoolError> {
-        self.plain = Plain::of(&self.decisions, &mut self.texts)?;
+        self.plain = Plain::of(&self.decisions, &mut self.packed)?;
         Ok(())
     }
 
-    /// Writes the texts again that went with a plain page, if they did.
-    pub(super) fn write_texts(&mut self) -> Result<(), SpoolError> {
-        if self.texts.is_empty() {
-            let texts = self.decisions.iter().map(|(_, settlement)| text_of(settlement));
-            self.texts = texts.collect::<Result<_, _>>()?;
+    /// Packs the readings again that went with a plain page, if they did.
+    pub(super) fn pack_again(&mut self) -> Result<(), SpoolError> {
+        if self.packed.is_empty() {
+            let readings = self.decisions.iter().map(|(_, settlement)| packed(settlement));
+            self.packed = readings.collect::<Result<_, _>>()?;
         }
         Ok(())
     }
@@ -97,8 +98,8 @@ struct Ordinary {
 }
 
 impl Plain {
-    /// If there are only readings for the outbox, and each once; then it has the texts.
-    fn of(decisions: &[(AsDecided, Settlement)], texts: &mut Vec<String>) -> Result<Option<Self>, SpoolError> {
+    /// If there are only readings for the outbox, and each once; then it has them packed.
+    fn of(decisions: &[(AsDecided, Settlement)], packed: &mut Vec<Vec<u8>>) -> Result<Option<Self>, SpoolError> {
         let readings: Option<Vec<&WireReading>> = decisions.iter().map(|(_, what)| for_outbox(what)).collect();
         let Some(readings) = readings.filter(|readings| !readings.is_empty()) else {
             return Ok(None);
@@ -111,7 +112,7 @@ impl Plain {
             meters: meters_of(&readings)?,
             delete: delete_rows(decisions)?,
             readings: readings.iter().map(|reading| reading.id).collect(),
-            inserts: into_outbox(readings.into_iter().zip(std::mem::take(texts)).collect()),
+            inserts: into_outbox(readings.into_iter().zip(std::mem::take(packed)).collect()),
         }))
     }
 
@@ -189,27 +190,29 @@ pub(super) fn for_outbox(settlement: &Settlement) -> Option<&WireReading> {
     }
 }
 
-/// `column1` counts the rows from 1; the rest to `column8` are the columns behind the number in the first line. One that is
-/// in the outbox already is passed over.
+/// `column1` counts the rows from 1, `column7` is whether the lane is the live one, and the others to `column8` are the columns
+/// behind the number in the first line. One that is in the outbox already is passed over.
 static INTO_OUTBOX: LazyLock<Statements> = LazyLock::new(|| {
     Statements::new(
         &format!(
             "INSERT INTO outbox (id, reading_id, member, meter, measured_at, captured_at, lane, reading)
-             SELECT {} + column1, column2, column3, column4, column5, column6, column7, column8 FROM",
-            last_id("outbox")
+             SELECT {} + column1, column2, column3, column4, column5, column6, iif(column7, '{}', '{}'), column8 FROM",
+            last_id("outbox"),
+            Lane::Live.code(),
+            Lane::Replay.code(),
         ),
         8,
         "ON CONFLICT (reading_id) DO NOTHING",
     )
 });
 
-/// Statements that add readings without a number, in their order, each with what is written of it.
-fn into_outbox(readings: Vec<(&WireReading, String)>) -> Vec<Ready> {
+/// Statements that add readings without a number, in their order, each with itself packed.
+fn into_outbox(readings: Vec<(&WireReading, Vec<u8>)>) -> Vec<Ready> {
     let parts = INTO_OUTBOX.parts(readings.len());
     let mut readings = readings.into_iter();
     let ready = |(statement, rows)| {
         let mut query = sqlx::query(statement);
-        for ((reading, text), place) in readings.by_ref().take(rows).zip(1_i64..) {
+        for ((reading, packed), place) in readings.by_ref().take(rows).zip(1_i64..) {
             query = query
                 .bind(place)
                 .bind(reading.id.uuid())
@@ -217,8 +220,8 @@ fn into_outbox(readings: Vec<(&WireReading, String)>) -> Vec<Ready> {
                 .bind(reading.meter.uuid())
                 .bind(micros(reading.time.at))
                 .bind(micros(reading.captured_at))
-                .bind(lane_of(reading.time.at, reading.captured_at).code())
-                .bind(text);
+                .bind(lane_of(reading.time.at, reading.captured_at) == Lane::Live)
+                .bind(packed);
         }
         query
     };
@@ -235,10 +238,10 @@ async fn insert_outbox(conn: &mut SqliteConnection, inserts: Vec<Ready>) -> Resu
     Ok(added)
 }
 
-/// Adds readings that are known not to be there, without a number, in their order, each with what is written of it.
+/// Adds readings that are known not to be there, without a number, in their order, each with itself packed.
 pub(super) async fn add_to_outbox(
     conn: &mut SqliteConnection,
-    readings: Vec<(&WireReading, String)>,
+    readings: Vec<(&WireReading, Vec<u8>)>,
 ) -> Result<(), SpoolError> {
     let all = readings.len();
     let added = insert_outbox(conn, into_outbox(readings)).await?;
@@ -257,19 +260,10 @@ pub(super) fn meters_of(readings: &[&WireReading]) -> Result<String, SpoolError>
     list(&meters.into_iter().map(hex).collect::<Vec<_>>())
 }
 
-/// Bytes that a reading takes as JSON, mostly.
-const TEXT_BYTES: usize = 1_024;
-
-/// What is written of a decision's reading; nothing without one.
-fn text_of(settlement: &Settlement) -> Result<String, SpoolError> {
+/// A decision's reading as it is written; nothing without one.
+fn packed(settlement: &Settlement) -> Result<Vec<u8>, SpoolError> {
     match settlement {
-        Settlement::Outbox(reading) | Settlement::Sealed(reading) => to_text(reading),
-        Settlement::Quarantine { .. } | Settlement::Forget(_) => Ok(String::new()),
+        Settlement::Outbox(reading) | Settlement::Sealed(reading) => pack(reading),
+        Settlement::Quarantine { .. } | Settlement::Forget(_) => Ok(Vec::new()),
     }
-}
-
-fn to_text(reading: &WireReading) -> Result<String, SpoolError> {
-    let mut text = Vec::with_capacity(TEXT_BYTES);
-    serde_json::to_writer(&mut text, reading).map_err(bad_row("a reading"))?;
-    String::from_utf8(text).map_err(bad_row("a reading"))
 }

@@ -9,7 +9,7 @@ pub(super) type Ready = Query<'static, Sqlite, SqliteArguments>;
 
 /// Rows of the longest statement, a power of two. Its parameters stay far below the engine's limit (32,766), and longer ones
 /// save nothing more that can be measured.
-const LONGEST: usize = 256;
+const LONGEST: usize = 512;
 
 /// One statement for each power of two, so that few must stay prepared; it takes as many rows and fewer.
 #[derive(Debug)]

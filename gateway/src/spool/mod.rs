@@ -18,8 +18,10 @@ mod fresh;
 mod joint;
 mod many;
 mod meters;
+mod numbers;
 mod open;
 mod outbox;
+mod packed;
 mod purge;
 mod receipt;
 mod registrations;
@@ -49,6 +51,8 @@ pub use error::{Disposition, OLDEST_SQLITE, OpenError, SpoolError};
 pub(crate) use meters::LinkPin;
 pub use meters::Named;
 pub use open::Recovered;
+#[cfg(test)]
+pub(crate) use packed::unpack;
 pub use registrations::{MAX_REGISTRATIONS, Registration, RegistrationError};
 pub use sittings::KeptSitting;
 pub(crate) use status::talk_traits;
@@ -69,7 +73,7 @@ pub const MAX_QUARANTINE_ROWS: u32 = 10_000;
 /// Ended sittings are kept this long, for records that a shared meter sends late.
 pub const SITTINGS_KEPT_FOR: chrono::TimeDelta = chrono::TimeDelta::days(7);
 /// Pending rows that are read at once: with more of them, a meter's memory is settled hardly faster and takes up more.
-pub const PENDING_PAGE: u32 = 768;
+pub const PENDING_PAGE: u32 = 1_024;
 
 pub(crate) fn is_live(measured_at: chrono::DateTime<chrono::Utc>, captured_at: chrono::DateTime<chrono::Utc>) -> bool {
     settle::lane_of(measured_at, captured_at) == carepost_contract::v1::Lane::Live
@@ -90,6 +94,8 @@ struct Inner {
     path: PathBuf,
     /// What was written just now, of what waits.
     fresh: fresh::FreshPackets,
+    /// Record numbers of open links.
+    numbers: numbers::Numbers,
     /// What is decided, for the next capture to take along.
     joint: joint::Joint,
     down: watch::Sender<Arc<DownCopy>>,

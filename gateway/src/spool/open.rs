@@ -19,6 +19,7 @@ use super::error::Attempted as _;
 use super::fresh::FreshPackets;
 use super::joint::Joint;
 use super::meters::Pins;
+use super::numbers::Numbers;
 use super::row::{add, id, micros};
 use super::schema::LAYOUTS;
 use super::{Counter, FILE_NAME, Inner, OLDEST_SQLITE, OpenError, PENDING_PAGE, Spool, SpoolError, down};
@@ -85,6 +86,7 @@ impl Spool {
                 reader,
                 path,
                 fresh: FreshPackets::default(),
+                numbers: Numbers::default(),
                 joint: Joint::default(),
                 down: watch::channel(Arc::new(copy)).0,
                 pending_changes: watch::channel(0).0,

@@ -4,17 +4,18 @@
 //! enters a batch; each lane counts for itself, from 1.
 
 use carepost_contract::limits::MAX_BATCH_ITEMS;
-use carepost_contract::v1::{Epoch, Item, Lane, WireReading};
+use carepost_contract::v1::{Epoch, Item, Lane};
 use sqlx::sqlite::SqliteConnection;
 
 use super::error::{Attempted as _, bad_row};
+use super::packed::unpack;
 use super::row::{key, meta, seq_to_sql, set_meta};
 use super::{BatchLimits, OutBatch, Spool, SpoolError};
 
 /// Bytes of a batch around its items: names, two ids, three numbers of at most 20 digits.
 const FRAME_BYTES: usize = 320;
-/// Bytes around one reading: its tag and a comma; also more than a void takes.
-const ITEM_BYTES: usize = 24;
+/// Bytes between one item and the next.
+const COMMA: usize = 1;
 
 impl Spool {
     /// Begins an epoch: rows without a receipt lose their numbers, and voids of older epochs vanish, for the server
@@ -65,7 +66,7 @@ impl Spool {
         let Some((next_seq, settled_seen)) = lane_state(&mut tx, epoch, lane).await? else {
             return Ok(None);
         };
-        let rows: Vec<(i64, String)> =
+        let rows: Vec<(i64, Vec<u8>)> =
             sqlx::query_as("SELECT id, reading FROM outbox WHERE lane = $1 AND seq IS NULL ORDER BY id LIMIT $2")
                 .bind(lane.code())
                 .bind(items_to_sql(limits))
@@ -75,8 +76,9 @@ impl Spool {
         let mut items = Vec::new();
         let mut bytes = FRAME_BYTES;
         let mut seq = next_seq;
-        for (row, text) in rows {
-            bytes = bytes.saturating_add(text.len()).saturating_add(ITEM_BYTES);
+        for (row, packed) in rows {
+            let (item, of_item) = as_item(Some(&packed))?;
+            bytes = bytes.saturating_add(of_item);
             if bytes > limits.bytes && !items.is_empty() {
                 break;
             }
@@ -86,7 +88,7 @@ impl Spool {
                 .execute(&mut *tx)
                 .await
                 .attempting(ATTEMPT)?;
-            items.push(item(Some(&text))?);
+            items.push(item);
             seq += 1;
         }
         if items.is_empty() {
@@ -121,7 +123,7 @@ impl Spool {
         let Some((_, settled_seen)) = lane_state(&mut tx, epoch, lane).await? else {
             return Ok(None);
         };
-        let rows: Vec<(i64, Option<String>)> =
+        let rows: Vec<(i64, Option<Vec<u8>>)> =
             sqlx::query_as("SELECT seq, reading FROM outbox WHERE lane = $1 AND seq > $2 ORDER BY seq LIMIT $3")
                 .bind(lane.code())
                 .bind(seq_to_sql(after))
@@ -134,14 +136,16 @@ impl Spool {
         };
         let mut items = Vec::new();
         let mut bytes = FRAME_BYTES;
-        for ((seq, text), expected) in rows.into_iter().zip(first_seq..) {
-            bytes = bytes
-                .saturating_add(text.as_ref().map_or(0, String::len))
-                .saturating_add(ITEM_BYTES);
-            if seq != expected || (bytes > limits.bytes && !items.is_empty()) {
+        for ((seq, packed), expected) in rows.into_iter().zip(first_seq..) {
+            if seq != expected {
                 break;
             }
-            items.push(item(text.as_deref())?);
+            let (item, of_item) = as_item(packed.as_deref())?;
+            bytes = bytes.saturating_add(of_item);
+            if bytes > limits.bytes && !items.is_empty() {
+                break;
+            }
+            items.push(item);
         }
         Ok(Some(out_batch(epoch, lane, first_seq, settled_seen, items)))
     }
@@ -176,14 +180,12 @@ pub(super) async fn lane_state(
         .attempting("read a lane's state")
 }
 
-fn item(text: Option<&str>) -> Result<Item, SpoolError> {
-    match text {
-        None => Ok(Item::Void),
-        Some(text) => {
-            let reading: WireReading = serde_json::from_str(text).map_err(bad_row("a reading"))?;
-            Ok(Item::Reading(Box::new(reading)))
-        }
-    }
+/// A row as it is sent, and how many bytes of a batch that takes.
+fn as_item(packed: Option<&[u8]>) -> Result<(Item, usize), SpoolError> {
+    let item = packed.map(unpack).transpose()?.map(Box::new);
+    let item = item.map_or(Item::Void, Item::Reading);
+    let text = serde_json::to_vec(&item).map_err(bad_row("a reading"))?;
+    Ok((item, text.len().saturating_add(COMMA)))
 }
 
 fn items_to_sql(limits: BatchLimits) -> i64 {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use carepost_contract::v1::WireReading;
 use carepost_domain::id::{MemberId, MeterId};
 use carepost_domain::meter::MeterRole;
 use chrono::{DateTime, Utc};
@@ -12,7 +11,8 @@ use uuid::Uuid;
 
 use super::aside::evict;
 use super::decided::add_to_outbox;
-use super::error::{Attempted as _, bad_row};
+use super::error::Attempted as _;
+use super::packed::unpack;
 use super::row::{add, id, instant, micros};
 use super::{Counter, MAX_QUARANTINE_ROWS, Purged, SEALED_FOR, SITTINGS_KEPT_FOR, Spool, SpoolError, Swept};
 use crate::down::DownCopy;
@@ -153,13 +153,13 @@ async fn purge_sealed(
     real_now: DateTime<Utc>,
     purged: &mut Purged,
 ) -> Result<(), SpoolError> {
-    let rows: Vec<(Uuid, Uuid, i64, i64, String)> = sqlx::query_as(
+    let rows: Vec<(Uuid, Uuid, i64, i64, Vec<u8>)> = sqlx::query_as(
         "SELECT reading_id, member, measured_at, sealed_at, reading FROM sealed ORDER BY sealed_at, reading_id",
     )
     .fetch_all(&mut *conn)
     .await
     .attempting(ATTEMPT)?;
-    for (reading_id, member, measured_at, sealed_at, text) in rows {
+    for (reading_id, member, measured_at, sealed_at, packed) in rows {
         let (member, sealed_at) = (id(member), instant(sealed_at)?);
         // Released is only what no clock forbids.
         let released = copy.permits(member, instant(measured_at)?, real_now);
@@ -168,14 +168,14 @@ async fn purge_sealed(
             .iter()
             .any(|grant| grant.withdrawn_at.is_some_and(|at| at > sealed_at));
         if released {
-            let reading: WireReading = serde_json::from_str(&text).map_err(bad_row("a sealed reading"))?;
+            let reading = unpack(&packed)?;
             let known: Option<i64> = sqlx::query_scalar("SELECT id FROM outbox WHERE reading_id = $1")
                 .bind(reading_id)
                 .fetch_optional(&mut *conn)
                 .await
                 .attempting(ATTEMPT)?;
             if known.is_none() {
-                add_to_outbox(conn, vec![(&reading, text)]).await?;
+                add_to_outbox(conn, vec![(&reading, packed)]).await?;
             }
             purged.released += 1;
         } else if withdrew && !copy.consents(member, now) {

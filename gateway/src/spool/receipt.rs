@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use carepost_contract::limits::{MAX_RECEIPT_EXTRA, MAX_RECEIPT_REJECTED};
-use carepost_contract::v1::{Receipt, Rejection, WireReading};
+use carepost_contract::v1::{Receipt, Rejection};
 use carepost_domain::quarantine::Reason;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use super::aside::{Quarantined, evict, quarantine};
-use super::error::{Attempted as _, bad_row};
+use super::error::Attempted as _;
 use super::outbox::lane_state;
+use super::packed::unpack;
 use super::row::{add, id, key, meta, micros, seq_to_sql, set_meta};
 use super::{Counter, MAX_QUARANTINE_ROWS, ReceiptSummary, Spool, SpoolError};
 
@@ -79,7 +80,7 @@ impl Spool {
 }
 
 /// Number, reading id, meter and reading of a row that was deleted; the last three are absent on a void.
-type Row = (i64, Option<Uuid>, Option<Uuid>, Option<String>);
+type Row = (i64, Option<Uuid>, Option<Uuid>, Option<Vec<u8>>);
 
 async fn settle_rows(
     conn: &mut SqliteConnection,
@@ -90,8 +91,8 @@ async fn settle_rows(
 ) -> Result<(), SpoolError> {
     // RETURNING gives rows in no particular order.
     rows.sort_by_key(|(seq, ..)| *seq);
-    for (seq, reading_id, meter, text) in rows {
-        let (Some(reading_id), Some(meter), Some(text)) = (reading_id, meter, text) else {
+    for (seq, reading_id, meter, packed) in rows {
+        let (Some(reading_id), Some(meter), Some(packed)) = (reading_id, meter, packed) else {
             summary.voids += 1;
             continue;
         };
@@ -110,7 +111,7 @@ async fn settle_rows(
             }
             Some(Rejection::NoConsent) => summary.refused.push(id(reading_id)),
             Some(Rejection::Unusable(reason)) => {
-                keep_rejected(conn, &text, *reason, now).await?;
+                keep_rejected(conn, &packed, *reason, now).await?;
                 summary.quarantined.push((id(reading_id), *reason));
             }
         }
@@ -120,11 +121,11 @@ async fn settle_rows(
 
 async fn keep_rejected(
     conn: &mut SqliteConnection,
-    text: &str,
+    packed: &[u8],
     reason: Reason,
     now: DateTime<Utc>,
 ) -> Result<(), SpoolError> {
-    let reading: WireReading = serde_json::from_str(text).map_err(bad_row("a reading"))?;
+    let reading = unpack(packed)?;
     quarantine(
         conn,
         &Quarantined {

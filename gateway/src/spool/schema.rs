@@ -3,7 +3,9 @@
 
 /// Layouts in order; `PRAGMA user_version` is the number of those that were applied. Instants are microseconds since
 /// 1970, ids 16 bytes.
-pub(super) const LAYOUTS: [&str; 7] = [LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4, LAYOUT_5, LAYOUT_6, LAYOUT_7];
+pub(super) const LAYOUTS: [&str; 8] = [
+    LAYOUT_1, LAYOUT_2, LAYOUT_3, LAYOUT_4, LAYOUT_5, LAYOUT_6, LAYOUT_7, LAYOUT_8,
+];
 
 // Roll back by moving the file away; nothing older exists.
 const LAYOUT_1: &str = "
@@ -241,5 +243,24 @@ ALTER TABLE links ADD COLUMN emptied_before INTEGER;
 ALTER TABLE meter_state ADD COLUMN emptied_at INTEGER;
 
 PRAGMA user_version = 7;
+COMMIT;
+";
+
+// Readings are packed (`packed`) and no JSON any more; those that are there stay as they are. The two columns take any type now,
+// which says nothing else about what is in the file: so the schema's text is changed, as sqlite.org describes for that ("ALTER
+// TABLE", "Making Other Kinds Of Table Schema Changes"), and no table is made anew, for which a disk that is nearly full has no
+// room. And packets that have a record number are mostly not compared with what waits (`numbers`), and looked for without an
+// index if they are. Roll back when outbox and sealed readings are empty: by the reverse replacement, making the index as it was,
+// and setting the version back.
+const LAYOUT_8: &str = "
+BEGIN IMMEDIATE;
+PRAGMA writable_schema = ON;
+UPDATE sqlite_schema SET sql = replace(sql, 'reading     TEXT', 'reading     ANY')
+    WHERE type = 'table' AND name IN ('outbox', 'sealed');
+PRAGMA writable_schema = RESET;
+DROP INDEX spool_same;
+CREATE INDEX spool_same ON spool (link, raw) WHERE record_number IS NULL;
+
+PRAGMA user_version = 8;
 COMMIT;
 ";

@@ -57,21 +57,21 @@ impl Spool {
                 Err(Refusal::Alone) => {}
             }
         }
-        decided.write_texts()?;
+        decided.pack_again()?;
         let mut tx = self.begin_at_the_end(ATTEMPT).await?;
         if super::down::revision(&mut tx).await? != decided_with {
             return Ok(None);
         }
-        let texts = std::mem::take(&mut decided.texts);
+        let packed = std::mem::take(&mut decided.packed);
         let decisions = &decided.decisions;
         let copy = self.down();
         let mut settled = Vec::with_capacity(decisions.len());
         let mut outgoing = Outgoing::load(&mut tx, decisions).await?;
         let mut rows = take_rows(&mut tx, decisions).await?;
         let changed = changed_rows(&mut tx, decisions, &rows).await?;
-        for ((packet, settlement), text) in decisions.iter().zip(texts) {
+        for ((packet, settlement), packed) in decisions.iter().zip(packed) {
             settled.push(match rows.remove(&packet.row) {
-                Some(raw) => settle_one(&mut tx, raw, settlement, text, &mut outgoing, &copy, now).await?,
+                Some(raw) => settle_one(&mut tx, raw, settlement, packed, &mut outgoing, &copy, now).await?,
                 None if changed.contains(&packet.row) => Settled::Changed,
                 None => Settled::Gone,
             });
@@ -147,7 +147,7 @@ async fn settle_one<'a>(
     conn: &mut SqliteConnection,
     raw: Raw,
     settlement: &'a Settlement,
-    text: String,
+    packed: Vec<u8>,
     outgoing: &mut Outgoing<'a>,
     copy: &DownCopy,
     now: DateTime<Utc>,
@@ -164,7 +164,7 @@ async fn settle_one<'a>(
             outgoing.aside(conn, &raw, reason, Some(reading.member)).await?;
             Ok(Settled::Quarantined(reason))
         }
-        Settlement::Outbox(reading) => Ok(outgoing.put(reading, text, raw)),
+        Settlement::Outbox(reading) => Ok(outgoing.put(reading, packed, raw)),
         Settlement::Sealed(reading) => {
             // Not before a withdrawal that is on record: the seal was asked for after it.
             let sealed_at = not_before(copy.grants_of(reading.member), now);
@@ -177,7 +177,7 @@ async fn settle_one<'a>(
             .bind(reading.member.uuid())
             .bind(micros(reading.time.at))
             .bind(micros(sealed_at))
-            .bind(text)
+            .bind(packed)
             .bind(!reading.time.gateway_clock_unsure)
             .execute(&mut *conn)
             .await
@@ -196,10 +196,10 @@ async fn settle_one<'a>(
     }
 }
 
-/// A reading that is to be put into the outbox, as it is written, and the packet that it was.
+/// A reading that is to be put into the outbox, itself packed, and the packet that it was.
 struct Parcel<'a> {
     reading: &'a WireReading,
-    text: String,
+    packed: Vec<u8>,
     raw: Raw,
 }
 
@@ -295,13 +295,13 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Takes a reading, which is not another member's.
-    fn put(&mut self, reading: &'a WireReading, text: String, raw: Raw) -> Settled {
+    fn put(&mut self, reading: &'a WireReading, packed: Vec<u8>, raw: Raw) -> Settled {
         if self.is_confirmed(reading) || self.holders.contains_key(&reading.id.uuid()) {
             *self.duplicates.entry(reading.meter.uuid()).or_default() += 1;
             return Settled::Known(reading.id);
         }
         self.holders.insert(reading.id.uuid(), reading.member.uuid());
-        self.new.push(Parcel { reading, text, raw });
+        self.new.push(Parcel { reading, packed, raw });
         Settled::Outbox(reading.id)
     }
 
@@ -324,7 +324,7 @@ impl<'a> Outgoing<'a> {
             count_duplicates(conn, meter, times).await?;
         }
         let mut new = std::mem::take(&mut self.new);
-        let readings = new.iter_mut().map(|new| (new.reading, std::mem::take(&mut new.text)));
+        let readings = new.iter_mut().map(|new| (new.reading, std::mem::take(&mut new.packed)));
         add_to_outbox(conn, readings.collect()).await?;
         let told_apart = new
             .iter()

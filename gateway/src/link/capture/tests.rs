@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use carepost_contract::v1::WireReading;
-use carepost_domain::reading::Slot;
+use carepost_domain::reading::{Attribution, Slot};
 use chrono::TimeDelta;
 use sqlx::Connection as _;
 
@@ -425,7 +425,9 @@ async fn a_guess_moves_to_the_sitting_of_its_corrected_time() {
     rig.bench.settle().await;
     let held = rig.bench.outbox().await;
     assert_eq!(held.len(), 1);
-    assert!(held[0].contains(&first.sitting.to_string()) && !held[0].contains(&second.sitting.to_string()));
+    let sitting = first.sitting;
+    assert_eq!(held[0].attribution, Attribution::Sitting { sitting });
+    assert_ne!(sitting, second.sitting);
 }
 
 #[tokio::test]
@@ -573,9 +575,8 @@ fn no_packet_gets_the_nonce_of_another() {
     assert_eq!(drawn.len(), 1_000);
 }
 
-fn slots_of(readings: &[String]) -> Vec<Option<Slot>> {
-    let slot = |text: &String| serde_json::from_str::<WireReading>(text).unwrap().slot;
-    readings.iter().map(slot).collect()
+fn slots_of(readings: &[WireReading]) -> Vec<Option<Slot>> {
+    readings.iter().map(|reading| reading.slot).collect()
 }
 
 #[tokio::test]

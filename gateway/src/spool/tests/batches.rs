@@ -205,8 +205,7 @@ async fn readings_of_one_settlement_stand_in_the_order_of_their_packets_and_once
     let outbox = bench.outbox().await;
     let sequences: Vec<u16> = outbox
         .iter()
-        .map(|text| {
-            let reading: WireReading = serde_json::from_str(text).unwrap();
+        .map(|reading| {
             carepost_gatt::glucose::Measurement::decode(&reading.raw)
                 .unwrap()
                 .value

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use carepost_contract::v1::WireReading;
 use carepost_daemon::CancellationToken;
 use carepost_domain::meter::Meter;
 use carepost_domain::reading::Slot;
@@ -23,9 +22,7 @@ fn context(link: LinkId, meter: &Meter, raw: Vec<u8>) -> Capture {
 
 /// What the readings in the outbox say of meals.
 async fn slots(bench: &Bench) -> Vec<Option<Slot>> {
-    let readings = bench.outbox().await;
-    let read = |text: &String| serde_json::from_str::<WireReading>(text).unwrap().slot;
-    readings.iter().map(read).collect()
+    bench.outbox().await.iter().map(|reading| reading.slot).collect()
 }
 
 #[tokio::test]
@@ -205,6 +202,36 @@ async fn a_context_that_was_cut_off_comes_with_the_next_link() {
         assert_eq!(slots, [None, Some(Slot::Fasting)], "killed: {killed}");
         assert_eq!(bench.pass().await, Default::default());
     }
+}
+
+#[tokio::test]
+async fn contexts_of_one_capture_each_find_what_was_cut_off_before_their_link_and_no_other() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let other = Meter {
+        id: plain_cuff().id,
+        ..glucose_meter()
+    };
+    let broken = bench.link(&meter).await;
+    for number in [7, 8] {
+        bench.heard(broken, &meter, glucose(number, at(-5), true)).await;
+    }
+    bench.closed(broken, LinkEnd::Unclean).await;
+    let (link, of_other) = (bench.link(&meter).await, bench.link(&other).await);
+    let record =
+        |link, meter: &Meter, number| Capture::Keep(packet(link, meter, glucose(number, at(-5), true), noon()));
+    let items = [
+        record(of_other, &other, 7),
+        context(of_other, &other, fasting(7)),
+        record(link, &meter, 7),
+        context(link, &meter, fasting(7)),
+        record(link, &meter, 8),
+        context(link, &meter, fasting(8)),
+    ];
+    bench.spool.capture(&items).await.unwrap();
+    let pending = bench.spool.pending(None).await.unwrap();
+    let with_context = pending.iter().filter(|row| row.context_raw.is_some()).count();
+    assert_eq!((pending.len(), with_context), (5, 5));
 }
 
 #[tokio::test]

@@ -4,8 +4,11 @@ use carepost_contract::limits::{MAX_BATCH_BYTES, MAX_BATCH_ITEMS};
 use carepost_contract::v1::{Item, Lane, Receipt, Rejected, Rejection, parse_batch};
 use carepost_domain::id::ReadingId;
 use carepost_domain::quarantine::Reason;
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-use crate::spool::{BatchLimits, Capture, Counter, LinkEnd, OutBatch};
+use crate::spool::schema::LAYOUTS;
+use crate::spool::{BatchLimits, Capture, Counter, LinkEnd, OutBatch, Spool};
 use crate::testing::*;
 
 /// Spools and settles glucose records `from..=to`, all old enough for the replay lane.
@@ -235,4 +238,88 @@ async fn a_record_that_the_server_has_is_not_sent_again_when_a_sync_reads_it_aga
     records(&bench, 3, 4).await;
     let batch = next(&bench, 1, 200).await.unwrap();
     assert_eq!((batch.first_seq, batch.items.len()), (4, 1));
+}
+
+#[tokio::test]
+async fn readings_that_wait_in_a_file_of_layout_7_go_up_with_those_that_come_later() {
+    let bench = Bench::new().await;
+    records(&bench, 1, 4).await;
+    let readings = bench.outbox().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteConnectOptions::new()
+        .filename(folder.path().join("spool.sqlite"))
+        .create_if_missing(true);
+    let mut old = SqliteConnection::connect_with(&options).await.unwrap();
+    for layout in &LAYOUTS[..7] {
+        sqlx::raw_sql(*layout).execute(&mut old).await.unwrap();
+    }
+    // Row 5 was the last and has gone; a void is between the others.
+    sqlx::raw_sql("INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', 5)")
+        .execute(&mut old)
+        .await
+        .unwrap();
+    for (row, reading) in (1_i64..).zip(&readings[..2]) {
+        sqlx::query(
+            "INSERT INTO outbox (id, reading_id, member, meter, measured_at, captured_at, lane, seq, reading)
+             VALUES ($1, $2, $3, $4, $5, $6, 'replay', 2 * $1, $7)",
+        )
+        .bind(row)
+        .bind(reading.id.uuid())
+        .bind(reading.member.uuid())
+        .bind(reading.meter.uuid())
+        .bind(reading.time.at.timestamp_micros())
+        .bind(reading.captured_at.timestamp_micros())
+        .bind(serde_json::to_string(reading).unwrap())
+        .execute(&mut old)
+        .await
+        .unwrap();
+    }
+    sqlx::raw_sql("INSERT INTO outbox (id, captured_at, lane, seq) VALUES (3, 0, 'replay', 3)")
+        .execute(&mut old)
+        .await
+        .unwrap();
+    let sealed = &readings[2];
+    sqlx::query(
+        "INSERT INTO sealed (reading_id, member, measured_at, sealed_at, reading, clock_trusted)
+         VALUES ($1, $2, $3, $4, $5, 1)",
+    )
+    .bind(sealed.id.uuid())
+    .bind(sealed.member.uuid())
+    .bind(sealed.time.at.timestamp_micros())
+    .bind(noon().timestamp_micros())
+    .bind(serde_json::to_string(sealed).unwrap())
+    .execute(&mut old)
+    .await
+    .unwrap();
+    old.close().await.unwrap();
+
+    let (spool, _) = Spool::open(folder.path(), noon()).await.unwrap();
+    let status = spool.status().await.unwrap();
+    assert_eq!((status.outbox, status.sealed), (2, 1));
+    // The sealed one is released by the copy, which says that its member consents.
+    spool.apply_snapshot(&snapshot(), noon()).await.unwrap();
+    spool.begin_epoch(epoch(1)).await.unwrap();
+    let batch = spool
+        .next_batch(epoch(1), Lane::Replay, BatchLimits::default())
+        .await
+        .unwrap()
+        .unwrap();
+    let sent = batch.items.into_iter().map(|item| match item {
+        Item::Reading(reading) => *reading,
+        Item::Void => panic!("a void of an older epoch"),
+    });
+    assert_eq!(sent.collect::<Vec<_>>(), readings[..3]);
+    spool.close().await;
+    let mut now = SqliteConnection::connect_with(&options).await.unwrap();
+    let rows: Vec<i64> = sqlx::query_scalar("SELECT id FROM outbox ORDER BY id")
+        .fetch_all(&mut now)
+        .await
+        .unwrap();
+    assert_eq!(rows, [1, 2, 6], "no number is given twice");
+    let checked: String = sqlx::query_scalar("PRAGMA integrity_check")
+        .fetch_one(&mut now)
+        .await
+        .unwrap();
+    assert_eq!(checked, "ok");
 }

@@ -56,6 +56,35 @@ async fn what_found_no_room_is_captured_when_there_is_some() {
 }
 
 #[tokio::test]
+async fn numbered_records_that_found_no_room_are_captured_once_when_there_is_some() {
+    let bench = Bench::new().await;
+    let meter = glucose_meter();
+    let link = bench.link(&meter).await;
+    let records = |numbers: std::ops::Range<u16>| -> Vec<Capture> {
+        let record = |number| Capture::Keep(packet(link, &meter, glucose(number, at(-5), false), noon()));
+        numbers.map(record).collect()
+    };
+    bench.limit_to_pages(1).await;
+    let mut captured = 0;
+    while let Ok(all) = bench.spool.capture(&records(captured..captured + 50)).await {
+        assert!(all.iter().all(|what| matches!(what, Captured::Spooled(_))));
+        captured += 50;
+    }
+    bench.limit_to_pages(1_000_000).await;
+    // Some of those that did not find room, and what came before and behind them.
+    for (numbers, new) in [
+        (captured..captured + 20, 20),
+        (captured..captured + 60, 40),
+        (0..captured + 61, 1),
+    ] {
+        let all = bench.spool.capture(&records(numbers)).await.unwrap();
+        let spooled = all.iter().filter(|what| matches!(what, Captured::Spooled(_)));
+        assert_eq!(spooled.count(), new);
+    }
+    assert_eq!(bench.rows("spool").await, i64::from(captured) + 61);
+}
+
+#[tokio::test]
 async fn a_transaction_that_the_engine_took_back_is_not_the_last() {
     let bench = Bench::new().await;
     let meter = glucose_meter();

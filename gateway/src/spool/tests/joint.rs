@@ -254,10 +254,12 @@ impl Model {
     }
 
     async fn compare(&self, bench: &Bench) {
-        let reading = |text: String| serde_json::from_str::<WireReading>(&text).unwrap();
         let number = |reading: &WireReading| (reading.time.at - at(-20_000)).num_minutes().try_into().unwrap();
-        let outbox = bench.outbox().await.into_iter().map(reading);
-        let outbox: BTreeMap<u16, bool> = outbox.map(|r| (number(&r), r.slot == Some(Slot::Fasting))).collect();
+        let outbox = bench.outbox().await;
+        let outbox: BTreeMap<u16, bool> = outbox
+            .iter()
+            .map(|r| (number(r), r.slot == Some(Slot::Fasting)))
+            .collect();
         assert_eq!(outbox, self.outbox);
         let waiting = u64::try_from(self.waiting.len()).unwrap();
         assert_eq!(bench.status().await.spooled, waiting);
