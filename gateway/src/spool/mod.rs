@@ -11,11 +11,13 @@
 
 mod aside;
 mod capture;
+mod contexts;
 mod decided;
 mod down;
 mod error;
 mod fresh;
 mod joint;
+mod links;
 mod many;
 mod meters;
 mod numbers;
@@ -24,6 +26,7 @@ mod outbox;
 mod packed;
 mod purge;
 mod receipt;
+mod records;
 mod registrations;
 mod row;
 mod schema;
@@ -44,7 +47,6 @@ use tokio::sync::watch;
 
 use crate::down::DownCopy;
 
-pub(crate) use capture::record_number;
 pub use decided::Decided;
 pub use down::DownError;
 pub use error::{Disposition, OLDEST_SQLITE, OpenError, SpoolError};
@@ -53,6 +55,7 @@ pub use meters::Named;
 pub use open::Recovered;
 #[cfg(test)]
 pub(crate) use packed::unpack;
+pub(crate) use records::record_number;
 pub use registrations::{MAX_REGISTRATIONS, Registration, RegistrationError};
 pub use sittings::KeptSitting;
 pub(crate) use status::talk_traits;
